@@ -1,0 +1,90 @@
+"""The smallest change an applicant can really make that turns a model's decision, with its proof."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        CheckFailed,
+        DataError,
+        InputError,
+        ModelError,
+        PolicyError,
+        RecourseError,
+        SelfCheckFailed,
+        UnknownFeature,
+        UnsupportedModel,
+    )
+    from .finder import Budget, Finder
+    from .models import read_model
+    from .plan import BestScore, Certificate, Change, Outcome, Plan, Provenance, check
+    from .policy import Feature, Policy
+    from .population import Population
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it, loaded on first use: `import recourse` compiles nothing and stays light.
+_HOME = {
+    "BestScore": "plan",
+    "Budget": "finder",
+    "Certificate": "plan",
+    "Change": "plan",
+    "CheckFailed": "errors",
+    "DataError": "errors",
+    "Feature": "policy",
+    "Finder": "finder",
+    "InputError": "errors",
+    "ModelError": "errors",
+    "Outcome": "plan",
+    "Plan": "plan",
+    "Policy": "policy",
+    "PolicyError": "errors",
+    "Population": "population",
+    "Provenance": "plan",
+    "RecourseError": "errors",
+    "SelfCheckFailed": "errors",
+    "UnknownFeature": "errors",
+    "UnsupportedModel": "errors",
+    "check": "plan",
+    "read_model": "models",
+}
+
+__all__ = [
+    "BestScore",
+    "Budget",
+    "Certificate",
+    "Change",
+    "CheckFailed",
+    "DataError",
+    "Feature",
+    "Finder",
+    "InputError",
+    "ModelError",
+    "Outcome",
+    "Plan",
+    "Policy",
+    "PolicyError",
+    "Population",
+    "Provenance",
+    "RecourseError",
+    "SelfCheckFailed",
+    "UnknownFeature",
+    "UnsupportedModel",
+    "__version__",
+    "check",
+    "read_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
