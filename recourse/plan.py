@@ -1,0 +1,305 @@
+"""What the search answers: an outcome with its plans and certificates, in the applicant's units and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .check import check, check_many, check_outcomes
+from .errors import DataError
+from .values import Value, format_value, parse_value, plain
+
+__all__ = [
+    "OUTCOME_SCHEMA",
+    "BestScore",
+    "Certificate",
+    "Change",
+    "Outcome",
+    "Plan",
+    "Provenance",
+    "Stage",
+    "Status",
+    "Value",
+    "check",
+    "check_many",
+    "check_outcomes",
+    "format_value",
+    "parse_value",
+]
+
+Status = Literal["already_approved", "found", "none_exists", "none_found"]
+Stage = Literal["score"]
+
+OUTCOME_SCHEMA = "fairpath.outcome/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One feature of a plan, before and after, in the applicant's units.
+
+    `label` is the policy's wording; it is not part of the JSON and takes no part in comparisons.
+
+    Examples
+    --------
+    >>> print(Change("income", 41000, 46500, unit="USD", label="annual income"))
+    annual income: 41000 -> 46500 USD
+    """
+
+    feature: str
+    before: Value
+    after: Value
+    unit: str | None = None
+    label: str | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        """Return the change in one line of words."""
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.label or self.feature}: {self.before} -> {self.after}{unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a search claims: no plan costs less than `bound`; `proven` when nothing is left open.
+
+    `cost` is None where no plan is held (and then `gap` too); `bound` is infinite where a proof leaves no plan at all.
+    """
+
+    proven: bool
+    cost: float | None
+    bound: float
+    gap: float | None
+    nodes: int
+    node_budget: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the certificate as JSON-ready values; an infinite bound is null."""
+        cost = {} if self.cost is None else {"cost": _finite(self.cost)}
+        return {
+            "proven": self.proven,
+            **cost,
+            "bound": _finite(self.bound),
+            "gap": _finite(self.gap),
+            "nodes": self.nodes,
+            "node_budget": self.node_budget,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Certificate:
+        """Read what `to_dict` wrote."""
+        bound = data["bound"]
+        return cls(
+            proven=data["proven"],
+            cost=data.get("cost"),
+            bound=math.inf if bound is None else bound,
+            gap=data["gap"],
+            nodes=data["nodes"],
+            node_budget=data["node_budget"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Changes that turn the decision, what they cost, and the applicant's whole row after them (no protected columns).
+
+    `cost` is in the policy's units (whole micro-units / 1e6); `score` is the native model's for the changed row.
+
+    Examples
+    --------
+    >>> certificate = Certificate(proven=True, cost=0.61, bound=0.61, gap=0.0, nodes=13, node_budget=200_000)
+    >>> print(Plan((Change("income", 41000, 46500),), 0.61, 0.52, {"income": 46500}, certificate))
+    income: 41000 -> 46500
+    """
+
+    changes: tuple[Change, ...]
+    cost: float
+    score: float
+    row: dict[str, Value]
+    certificate: Certificate
+
+    def __str__(self) -> str:
+        """Return the changes, one a line."""
+        return "\n".join(str(change) for change in self.changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values."""
+        return {
+            "changes": [
+                {"feature": c.feature, "from": plain(c.before), "to": plain(c.after), "unit": c.unit}
+                for c in self.changes
+            ],
+            "cost": _finite(self.cost),
+            "score": _finite(self.score),
+            "row": {name: plain(value) for name, value in self.row.items()},
+            "certificate": self.certificate.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        """Read what `to_dict` wrote."""
+        return cls(
+            changes=tuple(Change(c["feature"], c["from"], c["to"], c.get("unit")) for c in data["changes"]),
+            cost=data["cost"],
+            score=data["score"],
+            row=dict(data["row"]),
+            certificate=Certificate.from_dict(data["certificate"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BestScore:
+    """The best score that the policy lets an applicant reach: `value` is held by a row, `bound` by none."""
+
+    value: float
+    bound: float
+    proven: bool
+    nodes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the score as JSON-ready values."""
+        return {
+            "value": _finite(self.value),
+            "bound": _finite(self.bound),
+            "proven": self.proven,
+            "nodes": self.nodes,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> BestScore:
+        """Read what `to_dict` wrote; a null value was minus infinity, a null bound infinity."""
+        value, bound = data["value"], data["bound"]
+        return cls(
+            value=-math.inf if value is None else value,
+            bound=math.inf if bound is None else bound,
+            proven=data["proven"],
+            nodes=data["nodes"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What an outcome was computed from: hashes, the engine's version, and the model's self-check."""
+
+    model: str
+    policy: str
+    population: str
+    engine: str
+    self_check: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the provenance as JSON-ready values."""
+        return {
+            "model": self.model,
+            "policy": self.policy,
+            "population": self.population,
+            "engine": self.engine,
+            "self_check": self.self_check,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Provenance:
+        """Read what `to_dict` wrote."""
+        return cls(
+            model=data["model"],
+            policy=data["policy"],
+            population=data["population"],
+            engine=data["engine"],
+            self_check=data["self_check"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer for one applicant; never None, NaN or a warning in its place.
+
+    `status` is ``already_approved``, ``found`` (a valid plan is held; its certificate says whether it is the
+    optimum), ``none_exists`` (a proof) or ``none_found`` (no plan held and no proof: the budget ran out).
+    `certificate` is the search's own where no plan is held.
+
+    Examples
+    --------
+    >>> provenance = Provenance("sha256:m", "sha256:p", "sha256:q", "fairpath 0.1.0", "12 probes equal")
+    >>> outcome = Outcome("17", "already_approved", None, "point", 0.7, 0.5, (), None, None, provenance)
+    >>> Outcome.from_dict(outcome.to_dict()) == outcome
+    True
+    """
+
+    id: str
+    status: Status
+    stage: Stage | None
+    shape: str
+    score: float
+    threshold: float
+    plans: tuple[Plan, ...]
+    certificate: Certificate | None
+    best_score: BestScore | None
+    provenance: Provenance
+    interrupted: bool = False
+
+    @property
+    def plan(self) -> Plan | None:
+        """The cheapest plan held, if any."""
+        return self.plans[0] if self.plans else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome in the form ``fairpath.outcome/1``, ready for JSON (missing values are null)."""
+        data: dict[str, Any] = {
+            "schema": OUTCOME_SCHEMA,
+            "id": self.id,
+            "status": self.status,
+            "stage": self.stage,
+            "shape": self.shape,
+            "score": _finite(self.score),
+            "threshold": _finite(self.threshold),
+            "plans": [plan.to_dict() for plan in self.plans],
+        }
+        if self.certificate is not None:
+            data["certificate"] = self.certificate.to_dict()
+        if self.best_score is not None:
+            data["best_score"] = self.best_score.to_dict()
+        data["provenance"] = self.provenance.to_dict()
+        data["interrupted"] = self.interrupted
+        return data
+
+    def to_json(self) -> str:
+        """Return the outcome as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        DataError
+            If the record is not a ``fairpath.outcome/1``, or lacks something that one has.
+        """
+        schema = data.get("schema")
+        if schema != OUTCOME_SCHEMA:
+            raise DataError(f"expected an outcome with schema {OUTCOME_SCHEMA!r}, got {schema!r}")
+        certificate, best = data.get("certificate"), data.get("best_score")
+        try:
+            return cls(
+                id=data["id"],
+                status=data["status"],
+                stage=data["stage"],
+                shape=data["shape"],
+                score=data["score"],
+                threshold=data["threshold"],
+                plans=tuple(Plan.from_dict(plan) for plan in data["plans"]),
+                certificate=None if certificate is None else Certificate.from_dict(certificate),
+                best_score=None if best is None else BestScore.from_dict(best),
+                provenance=Provenance.from_dict(data["provenance"]),
+                interrupted=data.get("interrupted", False),
+            )
+        except KeyError as error:
+            raise DataError(f"outcome {data.get('id')!r} has no {error.args[0]!r}; was the file edited?") from None
+        except (TypeError, AttributeError):
+            raise DataError(f"outcome {data.get('id')!r} is malformed; was the file edited?") from None
+
+
+def _finite(number: float | None) -> float | None:
+    """JSON knows no NaN and no infinity."""
+    return number if number is not None and math.isfinite(number) else None
