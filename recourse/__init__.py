@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from .finder import Budget, Finder
     from .models import read_model
-    from .plan import BestScore, Certificate, Change, Outcome, Plan, Provenance, check
+    from .plan import BestScore, Certificate, Change, Outcome, Plan, Provenance
     from .policy import Feature, Policy
     from .population import Population
 
@@ -47,7 +47,6 @@ _HOME = {
     "SelfCheckFailed": "errors",
     "UnknownFeature": "errors",
     "UnsupportedModel": "errors",
-    "check": "plan",
     "read_model": "models",
 }
 
@@ -73,7 +72,6 @@ __all__ = [
     "UnknownFeature",
     "UnsupportedModel",
     "__version__",
-    "check",
     "read_model",
 ]
 
