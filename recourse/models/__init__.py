@@ -1,3 +1,9 @@
 """Any fitted model, read into neutral arrays; the only place that knows the libraries."""
 
 from __future__ import annotations
+
+from .base import Column, Level, Model, Score, Wanted
+from .frames import encode_frame
+from .reading import read_model
+
+__all__ = ["Column", "Level", "Model", "Score", "Wanted", "encode_frame", "read_model"]

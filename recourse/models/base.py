@@ -2,17 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from ..errors import ModelError, UnsupportedModel, did_you_mean
 
 if TYPE_CHECKING:
     from .additive import Additive
     from .trees import Trees
 
 Level = str | int | float | bool
+Score = Literal["probability", "decision_function"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the caller asks of a model: the class and kind of score, and names that the model may not store itself."""
+
+    favourable: Level = 1  # label of the class whose score is wanted
+    score: Score = "probability"
+    levels: Mapping[str, Sequence[Level]] = field(default_factory=dict)  # column -> levels in the order of their codes
+    columns: tuple[str, ...] | None = None  # names to use when the model stores none
+
+    def positive(self, name: str, classes: Sequence[Any]) -> bool:
+        """Whether the favourable class is the second of the model's two; any other number of classes is refused."""
+        known = [c.item() if isinstance(c, np.generic) else c for c in classes]
+        if len(known) != 2:
+            raise UnsupportedModel(f"{name} has {len(known)} classes; recourse needs a classifier of two classes")
+        for spelt in (lambda c: c, str):
+            places = [i for i, c in enumerate(known) if spelt(c) == spelt(self.favourable)]
+            if len(places) == 1:
+                return places[0] == 1
+        hint = did_you_mean(str(self.favourable), [str(c) for c in known])
+        raise ModelError(
+            f"{name} has no class {self.favourable!r}; its classes are {known[0]!r} and {known[1]!r}.{hint} "
+            "Set decision.favourable to one of them"
+        )
+
+    def named(self, name: str, stored: Sequence[str] | None, n: int) -> tuple[str, ...]:
+        """Return the names of the model's `n` columns: those it stores, else those given."""
+        if stored:
+            return tuple(str(s) for s in stored)
+        if self.columns is None:
+            raise ModelError(
+                f"{name} stores no feature names; fit it on a data frame, or give `columns`: "
+                f"its {n} inputs in order"
+            )
+        if len(self.columns) != n:
+            raise ModelError(f"{name} takes {n} inputs, but {len(self.columns)} names were given in `columns`")
+        return self.columns
+
+    def levels_of(self, name: str, column: str) -> tuple[Level, ...]:
+        """Return the levels of a categorical column whose codes the model does not spell out."""
+        if column not in self.levels:
+            raise ModelError(
+                f"{name} treats {column!r} as a category but stores only its codes; "
+                f"list its levels in the policy, [features.{column}] levels = [...], in the order of the codes"
+            )
+        return tuple(self.levels[column])
+
+
+def fingerprint(core: Trees | Additive) -> str:
+    """Return the sha256 of a model's neutral arrays, the identity of a model that came without a file."""
+    digest = hashlib.sha256(type(core).__name__.encode())
+    for part in fields(core):
+        value = getattr(core, part.name)
+        digest.update(f"|{part.name}:".encode())
+        if isinstance(value, np.ndarray):
+            digest.update(f"{value.dtype.str}{value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        else:
+            digest.update(repr(value).encode())
+    return f"sha256:{digest.hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +106,7 @@ class Model:
     score: Callable[[np.ndarray], np.ndarray]
     raw: Callable[[np.ndarray], np.ndarray]
     squash: Callable[[np.ndarray], np.ndarray]
-    sha256: str  # of the file's bytes, or of the neutral arrays for an estimator in memory
+    sha256: str  # "sha256:..." of the file's bytes, or of the neutral arrays for an estimator in memory
     self_check: str = "not checked"  # e.g. "1,284 probes equal"
     notes: tuple[str, ...] = ()
     cuts: dict[float, float] = field(default_factory=dict)  # threshold -> raw score; a cache

@@ -1,0 +1,236 @@
+"""Which reader takes a model: by the class of an estimator, or by the name and first bytes of a file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, ModelError, RecourseError, UnsupportedModel
+from .base import Level, Model, Score, Wanted
+
+SUPPORTED = (
+    "XGBoost (Booster, XGBClassifier, .json, .ubj), LightGBM (Booster, LGBMClassifier, .txt) and scikit-learn "
+    "(trees, forests, gradient boosting, linear classifiers; .skops, or pickle files on request)"
+)
+EXTENSIONS = {
+    ".json": "xgboost", ".ubj": "xgboost", ".txt": "lightgbm", ".skops": "skops",
+    ".pkl": "pickle", ".pickle": "pickle", ".joblib": "pickle",
+}  # fmt: skip
+KINDS = {
+    "xgboost": "an XGBoost model", "lightgbm": "a LightGBM model", "skops": "a skops file", "pickle": "a pickle file",
+}  # fmt: skip
+
+
+def read_model(
+    source: object,
+    *,
+    favourable: Level = 1,
+    score: Score = "probability",
+    levels: Mapping[str, Sequence[Level]] | None = None,
+    allow_pickle: bool = False,
+    columns: Sequence[str] | None = None,
+) -> Model:
+    """Read a fitted binary classifier exactly, and check the reading against the library that made it.
+
+    Parameters
+    ----------
+    source : estimator, xgboost.Booster, lightgbm.Booster, str or path
+        A fitted model, or a file: ``.json`` or ``.ubj`` (XGBoost), ``.txt`` (LightGBM), ``.skops``, and with
+        `allow_pickle` also ``.pkl``, ``.pickle`` and ``.joblib``.
+    favourable : label, default 1
+        The class whose score is wanted; boosters and their files know only 0 and 1.
+    score : {"probability", "decision_function"}
+        What the decision's threshold is compared with.
+    levels : mapping, optional
+        Column to levels in the order of their codes, used only where the model does not store them.
+    allow_pickle : bool, default False
+        Read pickle files, which can run any code while they are read.
+    columns : sequence of str, optional
+        Names of the inputs, used only if the model stores none.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnsupportedModel
+        The model cannot be read exactly, or its library is not installed.
+    SelfCheckFailed
+        What was read does not equal what the library computes.
+    ModelError
+        The file is missing, truncated or not what its name says.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> tree = DecisionTreeClassifier(max_depth=1).fit(np.array([[1.0], [2.0], [3.0], [4.0]]), [0, 0, 1, 1])
+    >>> model = read_model(tree, columns=["income"])
+    >>> model.score(np.array([[2.0], [3.0]]))
+    array([0., 1.])
+    """
+    if score not in ("probability", "decision_function"):
+        raise InputError(f"score is 'probability' or 'decision_function', not {score!r}")
+    wanted = Wanted(favourable, score, dict(levels or {}), None if columns is None else tuple(columns))
+    if isinstance(source, str | os.PathLike):
+        return _from_file(Path(source), wanted, allow_pickle=allow_pickle)
+    return _from_estimator(source, wanted)
+
+
+def _from_estimator(source: object, wanted: Wanted) -> Model:
+    name = type(source).__module__.partition(".")[0]
+    if name == "xgboost":
+        from . import xgboost
+
+        return xgboost.read(source, wanted)
+    if name == "lightgbm":
+        from . import lightgbm
+
+        return lightgbm.read(source, wanted)
+    if name in ("sklearn", "imblearn"):
+        from . import sklearn
+
+        return sklearn.read(source, wanted)
+    raise UnsupportedModel(
+        f"{type(source).__module__}.{type(source).__qualname__} cannot be read exactly. Supported: {SUPPORTED}. "
+        "A route for black boxes is planned"
+    )
+
+
+def _from_file(path: Path, wanted: Wanted, *, allow_pickle: bool) -> Model:
+    content = _content(path)
+    kind = _kind(path, content)
+    if kind == "pickle" and not allow_pickle:
+        raise ModelError(
+            f"{path} is a pickle file, and reading one can run any code that its author put in it. "
+            "Save the model as skops (scikit-learn), .ubj (XGBoost) or .txt (LightGBM); "
+            "or, if you trust where the file comes from, allow it: allow_pickle=True, --allow-pickle"
+        )
+    try:
+        return replace(_read_file(kind, path, content, wanted), sha256=f"sha256:{hashlib.sha256(content).hexdigest()}")
+    except RecourseError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _read_file(kind: str, path: Path, content: bytes, wanted: Wanted) -> Model:
+    if kind == "xgboost":
+        from . import xgboost
+
+        return xgboost.read_file(content, wanted)
+    if kind == "lightgbm":
+        from . import lightgbm
+
+        return lightgbm.read_file(content, wanted)
+    return _from_estimator(_skops(content) if kind == "skops" else _pickle(path), wanted)
+
+
+def _skops(content: bytes) -> Any:
+    from . import sklearn
+
+    return sklearn.load_skops(content)
+
+
+def _pickle(path: Path) -> Any:
+    from . import sklearn
+
+    warnings.warn(
+        f"reading the pickle file {path}: it can run any code that its author put in it, "
+        "and it is only sure to mean the same under the library versions that wrote it",
+        stacklevel=5,
+    )
+    return sklearn.load_pickle(path)
+
+
+def _content(path: Path) -> bytes:
+    if path.is_dir():
+        raise ModelError(f"{path} is a directory; give the model's file")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"there is no model file {path}") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not content:
+        raise ModelError(f"{path} is empty; save the model again")
+    return content
+
+
+def _kind(path: Path, content: bytes) -> str:
+    """The kind of a file by its content; its name must agree."""
+    expected = EXTENSIONS.get(path.suffix.lower())
+    seen = _sniff(content)
+    if expected is None and seen is None:
+        raise UnsupportedModel(f"{path} is not a model file that can be read exactly. Supported: {SUPPORTED}")
+    if seen == "pickle" and expected != "pickle":
+        raise ModelError(
+            f"{path} is a pickle in disguise: its name ends in {path.suffix!r}, its content is a pickle, which can run "
+            "code when it is read. It was not read; ask its author for the model in the format of its name"
+        )
+    if expected == "pickle":
+        return "pickle"  # joblib files may be compressed: their first bytes say nothing
+    if seen is None:
+        raise ModelError(
+            f"{path} is not {KINDS[str(expected)]}, or it is damaged: its first bytes are {content[:12]!r}"
+        )
+    if expected is not None and seen != expected:
+        raise ModelError(f"{path} is {KINDS[seen]}, but its name says {KINDS[expected]}; rename or replace it")
+    return seen
+
+
+def _sniff(content: bytes) -> str | None:
+    head = content[:4096].lstrip()
+    if head[:1] == b"{":
+        return "xgboost"  # JSON, or UBJSON whose objects open with the same brace
+    if head.startswith((b"tree\n", b"tree\r\n")):
+        return "lightgbm"
+    if content.startswith(b"PK\x03\x04"):
+        return "skops"
+    if _opens_like_a_pickle(content):
+        return "pickle"
+    return None
+
+
+def _opens_like_a_pickle(content: bytes) -> bool:
+    """Whether the bytes are a pickle, or one compressed as joblib does."""
+    import bz2
+    import lzma
+    import zlib
+
+    openers: list[tuple[bytes, Any]] = [
+        (b"\x78", lambda part: zlib.decompressobj().decompress(part, 64)),
+        (b"\x1f\x8b", lambda part: zlib.decompressobj(31).decompress(part, 64)),
+        (b"BZh", lambda part: bz2.BZ2Decompressor().decompress(part, 64)),
+        (b"\xfd7zXZ", lambda part: lzma.LZMADecompressor().decompress(part, 64)),
+        (b"\x5d\x00", lambda part: lzma.LZMADecompressor().decompress(part, 64)),
+    ]
+    if content[:1] == b"\x80" and content[1:2] <= b"\x06":
+        return True
+    for magic, opener in openers:
+        if content.startswith(magic):
+            try:
+                return _opens_like_a_pickle(opener(content))
+            except (zlib.error, OSError, lzma.LZMAError, EOFError):
+                return False
+    return _textual_pickle(content)
+
+
+def _textual_pickle(content: bytes) -> bool:
+    """Whether the bytes parse as a pickle of protocol 0 or 1, which opens with no magic number."""
+    import pickletools
+
+    if content[:1] not in b"(c]}lIFSVdN" or b"." not in content[-2:]:
+        return False
+    try:
+        for _ in pickletools.genops(content):
+            pass
+    except Exception:
+        return False
+    return True
