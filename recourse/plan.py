@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .check import check, check_many, check_outcomes
+from .checking import check, check_many, check_outcomes
 from .errors import DataError
 from .values import Value, format_value, parse_value, plain
 
