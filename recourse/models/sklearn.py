@@ -1,0 +1,117 @@
+"""Fitted classifiers of scikit-learn, by class: which can be read exactly, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError, UnsupportedModel
+from .base import Model, Score, Wanted, fingerprint
+from .sklearn_files import load_pickle, load_skops
+from .sklearn_hist import read_hist_gradient_boosting
+from .sklearn_linear import read_linear
+from .sklearn_reading import Estimator, Reading, guarded, quiet_copy
+from .sklearn_trees import read_forest, read_gradient_boosting, read_tree
+
+READERS: dict[str, Callable[[Estimator], Reading]] = {
+    "DecisionTreeClassifier": read_tree,
+    "ExtraTreeClassifier": read_tree,
+    "RandomForestClassifier": read_forest,
+    "ExtraTreesClassifier": read_forest,
+    "GradientBoostingClassifier": read_gradient_boosting,
+    "HistGradientBoostingClassifier": read_hist_gradient_boosting,
+    "LogisticRegression": read_linear,
+    "LogisticRegressionCV": read_linear,
+    "LinearSVC": read_linear,
+    "SGDClassifier": read_linear,
+    "RidgeClassifier": read_linear,
+    "RidgeClassifierCV": read_linear,
+    "Perceptron": read_linear,
+    "PassiveAggressiveClassifier": read_linear,
+    "LinearDiscriminantAnalysis": read_linear,
+}
+
+__all__ = ["READERS", "load_pickle", "load_skops", "read"]
+
+SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
+
+
+def read(estimator: Any, wanted: Wanted) -> Model:
+    """Read a fitted binary classifier of scikit-learn into neutral arrays.
+
+    Parameters
+    ----------
+    estimator : classifier
+        One of the classes in `READERS`, fitted. It is not changed.
+    wanted : Wanted
+        The favourable class, the native output that decides (the decision function of a favourable ``classes_[0]`` is
+        negated), and the columns' names for an estimator that was fitted on an array. Levels are not needed:
+        scikit-learn stores its categories.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnsupportedModel
+        If the class cannot be read exactly, or there are not exactly two classes.
+    ModelError
+        If the estimator is not fitted, has no such class or score, or its columns have no names.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> fitted = LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], ["bad", "bad", "good", "good"])
+    >>> model = read(fitted, Wanted(favourable="good", columns=("income",)))
+    >>> model.name, model.columns[0].name, bool(model.core.weights[0] > 0)
+    ('sklearn.LogisticRegression', 'income', True)
+    """
+    name = f"sklearn.{type(estimator).__name__}"
+    reader = _reader(estimator)
+    if not hasattr(estimator, "classes_") or not hasattr(estimator, "n_features_in_"):
+        raise ModelError(f"{name} is not fitted. Call fit before handing it over.")
+    if isinstance(estimator.classes_, list):
+        raise UnsupportedModel(f"{name} has {len(estimator.classes_)} outputs; expected one. Fit one model per output.")
+    positive = wanted.positive(name, list(estimator.classes_))
+    _check_score(estimator, name, wanted.score)
+    names = wanted.named(name, getattr(estimator, "feature_names_in_", np.array([])).tolist(), estimator.n_features_in_)
+    reading = reader(Estimator(quiet_copy(estimator), name, names, positive, wanted.score))
+    return Model(
+        name=name,
+        core=reading.core,
+        raw=guarded(reading.raw, names),
+        score=guarded(reading.score, names),
+        squash=reading.squash,
+        sha256=fingerprint(reading.core),
+        notes=reading.notes,
+    )
+
+
+def _reader(estimator: Any) -> Callable[[Estimator], Reading]:
+    """Choose by the exact class: a subclass may score in its own way."""
+    kind = type(estimator)
+    if kind.__module__.partition(".")[0] == "sklearn" and kind.__name__ in READERS:
+        return READERS[kind.__name__]
+    if kind.__name__ in SEARCHES and hasattr(estimator, "best_estimator_"):
+        remedy = "Pass its best_estimator_."
+    elif kind.__name__ == "Pipeline":
+        remedy = "Fit the classifier on the raw columns, or wait for pipelines: they come with a later version."
+    else:
+        remedy = "Use one of these; the route for black boxes comes with a later version."
+    raise UnsupportedModel(
+        f"{kind.__module__.partition('.')[0]}.{kind.__name__} cannot be read exactly. "
+        f"Supported of scikit-learn: {', '.join(READERS)}. {remedy}"
+    )
+
+
+def _check_score(estimator: Any, name: str, score: Score) -> None:
+    methods = {"probability": "predict_proba", "decision_function": "decision_function"}
+    if not hasattr(estimator, methods[score]):
+        (other,) = set(methods) - {score}
+        raise ModelError(
+            f"{name} has no {methods[score]}, so it cannot be asked for score = {score!r}. "
+            f"Write score = {other!r}, and a threshold to match."
+        )
