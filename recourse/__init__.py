@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checking import check
     from .errors import (
         CheckFailed,
         DataError,
@@ -47,6 +48,7 @@ _HOME = {
     "SelfCheckFailed": "errors",
     "UnknownFeature": "errors",
     "UnsupportedModel": "errors",
+    "check": "checking",
     "read_model": "models",
 }
 
@@ -72,6 +74,7 @@ __all__ = [
     "UnknownFeature",
     "UnsupportedModel",
     "__version__",
+    "check",
     "read_model",
 ]
 

@@ -33,6 +33,7 @@ NAMES = [
     "UnknownFeature",
     "UnsupportedModel",
     "__version__",
+    "check",
     "read_model",
 ]
 

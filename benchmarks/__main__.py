@@ -1,0 +1,110 @@
+"""`python -m benchmarks search | throughput | startup | table`: measure, write JSON, print the README's table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    """Run one command; 1 when a cost contradicts what is proven elsewhere."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    search = commands.add_parser("search", help="time the search proper, query by query")
+    search.add_argument("--instance", help="a frozen instance by name, or `all`")
+    search.add_argument("--dataset", help="a data set by name, with --model")
+    search.add_argument("--model", default="xgboost", help="xgboost, lightgbm, random_forest or logistic")
+    search.add_argument("--queries", type=int, default=100)
+    search.add_argument("--nodes", type=int, default=400_000, help="node budget of one query")
+    search.add_argument("--runs", type=int, default=5)
+
+    throughput = commands.add_parser("throughput", help="applicants a second and memory through find_many")
+    throughput.add_argument("--instance", default="heloc-xgboost-100x6-policy")
+    throughput.add_argument("--rows", type=int, default=20_000)
+    throughput.add_argument("--threads", type=int, default=2)
+    throughput.add_argument("--runs", type=int, default=5)
+
+    startup = commands.add_parser("startup", help="what a person waits for: import, compilation, ten applicants")
+    startup.add_argument("--runs", type=int, default=5)
+
+    commands.add_parser("table", help="print the README's table from the committed results")
+    for command in (search, throughput, startup):
+        command.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
+
+    return {"search": _search, "throughput": _throughput, "startup": _startup, "table": _table}[
+        (given := parser.parse_args()).command
+    ](given)
+
+
+def _search(given: argparse.Namespace) -> int:
+    from . import search
+    from .workloads import frozen, public
+
+    if bool(given.instance) == bool(given.dataset):
+        raise SystemExit("give either --instance or --dataset")
+    if given.instance:
+        names = frozen.NAMES if given.instance == "all" else (given.instance,)
+        if unknown := [name for name in names if name not in frozen.NAMES]:
+            raise SystemExit(f"no frozen instance {unknown[0]!r}; there are {', '.join(frozen.NAMES)}")
+        works = (frozen.load(name) for name in names)
+    else:
+        if given.model not in public.MODELS:
+            raise SystemExit(f"no model {given.model!r}; there are {', '.join(public.MODELS)}")
+        works = (public.load(name, given.model, given.queries) for name in (given.dataset,))
+    wrong = []
+    for work in works:
+        result = search.measure(work, nodes=given.nodes, runs=given.runs)
+        _write(result, given.out)
+        wrong += search.disagreements(work, result)
+        print(f"{work.name}: proven {result['proven']} of {len(result['queries'])}, ms {result['ms']}")
+    print(*wrong, sep="\n", file=sys.stderr, end="\n" if wrong else "")
+    return 1 if wrong else 0
+
+
+def _throughput(given: argparse.Namespace) -> int:
+    from . import throughput
+    from .workloads import frozen
+
+    work = frozen.refused(given.instance)
+    result = throughput.measure(work, rows=given.rows, threads=given.threads, runs=given.runs)
+    _write(result, given.out)
+    print(f"{result['applicants_per_second']} applicants a second; {result['statuses']}; memory {result['memory']}")
+    return 0
+
+
+def _startup(given: argparse.Namespace) -> int:
+    from . import startup
+
+    result = startup.measure(runs=given.runs)
+    _write(result, given.out)
+    print(result["seconds"])
+    return 0
+
+
+def _table(given: argparse.Namespace) -> int:
+    print(table.render(RESULTS))
+    return 0
+
+
+def _write(result: dict[str, Any], folder: Path) -> None:
+    """Write a result, one query a line so that differences read well."""
+    queries = result.pop("queries", None)
+    text = json.dumps(result, indent=1)
+    if queries is not None:
+        result["queries"] = queries
+        lines = ",\n  ".join(json.dumps(query) for query in queries)
+        text = f'{text[:-2]},\n "queries": [\n  {lines}\n ]\n}}'
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{result['workload']}.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The README's tables, from the result files alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def render(folder: Path) -> str:
+    """Return the Markdown of all committed results."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    parts = [
+        _searches([r for r in results if r["kind"] == "search"]),
+        *[_throughput(r) for r in results if r["kind"] == "throughput"],
+        *[_startup(r) for r in results if r["kind"] == "startup"],
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _searches(results: list[dict[str, Any]]) -> str:
+    if not results:
+        return ""
+    lines = [
+        "| search proper, one thread, ms | median | mean | p95 | p99 | max | proven | reference kernel |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        ms, count = result["ms"], len(result["queries"])
+        figures = " | ".join(_figure(ms[key]) for key in ("p50", "mean", "p95", "p99", "max"))
+        lines.append(
+            f"| {_link(result)} | {figures} | {result['proven']} of {count} | {_figure(result['reference_ms'])} |"
+        )
+    return "\n".join(lines)
+
+
+def _throughput(result: dict[str, Any]) -> str:
+    first, last = result["memory"][1], result["memory"][-1]
+    return (
+        f"End to end through `find_many` on {result['machine']['threads']} threads ({_link(result)}): "
+        f"{result['applicants_per_second']:,} applicants a second; resident memory {first['mb']:.0f} MB after "
+        f"{first['rows']:,} rows, {last['mb']:.0f} MB after {last['rows']:,}."
+    )
+
+
+def _startup(result: dict[str, Any]) -> str:
+    seconds = result["seconds"]
+    told = "; ".join(f"{name} {_figure(value)} s" for name, value in seconds.items())
+    return f"What a person waits for ({_link(result)}): {told}."
+
+
+def _link(result: dict[str, Any]) -> str:
+    return f"[{result['workload']}](benchmarks/results/{result['workload']}.json)"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"

@@ -1,0 +1,74 @@
+"""The README is a session: what it shows is run, in its order, in one folder."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import table
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+MEASURED = re.compile(r"<!-- printed by `python -m benchmarks table` -->\n(.*?)\n?<!-- end -->", flags=re.DOTALL)
+
+
+def commands() -> Iterator[str]:
+    """Yield what stands behind a prompt, continued lines joined."""
+    for language, block in BLOCKS:
+        if language == "console":
+            yield from re.findall(r"^\$ (.*)$", block.replace("\\\n", " "), flags=re.MULTILINE)
+
+
+def test_the_session_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Python example prints what it shows, and every command succeeds with the files that came before it."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for language, block in BLOCKS:
+        if language == "python":
+            example = doctest.DocTestParser().get_doctest(block, names, "README.md", "README.md", 0)
+            runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+            told: list[str] = []
+            runner.run(example, out=told.append, clear_globs=False)
+            assert runner.summarize(verbose=False).failed == 0, "".join(told)
+            names = example.globs
+        elif language == "console":
+            for command in re.findall(r"^\$ (.*)$", block.replace("\\\n", " "), flags=re.MULTILINE):
+                if shlex.split(command)[0] == "recourse":
+                    done = subprocess.run(
+                        command, shell=True, capture_output=True, text=True, env={**os.environ, "PATH": path}
+                    )
+                    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_every_command_is_one_that_is_tested() -> None:
+    """A command in the README is `recourse …`, which runs above, or a target of the Makefile."""
+    makefile = (Path(__file__).resolve().parents[1] / "Makefile").read_text()
+    for command in commands():
+        program, *arguments = shlex.split(command)
+        if program == "make":
+            assert re.search(rf"^{arguments[0]}: ", makefile, flags=re.MULTILINE), command
+        else:
+            assert program in ("recourse", "pip"), command
+
+
+def test_continuous_integration_runs_the_same_commands() -> None:
+    """`.ci/run` calls the linters and the test command that the README names."""
+    script = (Path(__file__).resolve().parents[1] / ".ci" / "run").read_text()
+    assert "make test" in list(commands())
+    assert re.findall(r"^make \w+$", script, flags=re.MULTILINE) == ["make lint", "make test"]
+
+
+def test_the_figures_are_the_committed_ones() -> None:
+    """The README's tables are what `python -m benchmarks table` prints from the committed result files."""
+    (shown,) = MEASURED.findall(README)
+    results = Path(table.__file__).parent / "results"
+    assert shown.strip() == table.render(results).strip()
