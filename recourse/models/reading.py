@@ -96,7 +96,9 @@ def _from_estimator(source: object, wanted: Wanted) -> Model:
     if name in ("sklearn", "imblearn"):
         from . import sklearn
 
-        return sklearn.read(source, wanted)
+        return sklearn.read(
+            source, favourable=wanted.favourable, score=wanted.score, levels=wanted.levels, columns=wanted.columns
+        )
     raise UnsupportedModel(
         f"{type(source).__module__}.{type(source).__qualname__} cannot be read exactly. Supported: {SUPPORTED}. "
         "A route for black boxes is planned"

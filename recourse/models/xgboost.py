@@ -1,0 +1,297 @@
+"""XGBoost's boosters, wrappers and files as neutral trees."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError, UnsupportedModel
+from .base import Column, Level, Model, Wanted, fingerprint
+from .selfcheck import Native, self_check
+from .trees import Trees
+
+PROBABILITIES = ("binary:logistic", "reg:logistic")
+MARGINS = ("binary:logitraw",)
+SUPPORTED = "Supported: tree boosters (gbtree) with the objective binary:logistic, reg:logistic or binary:logitraw"
+
+
+def read(source: Any, wanted: Wanted) -> Model:
+    """Read a Booster or an XGBClassifier.
+
+    A Booster predicts with all its trees, a classifier up to its best iteration if it stopped early.
+    """
+    xgb = _library()
+    name = f"xgboost.{type(source).__name__}"
+    if isinstance(source, xgb.Booster):
+        return _read(name, _own(source.save_raw("ubj")), wanted, cut=False, notes=())
+    if not isinstance(source, xgb.XGBClassifier):
+        raise UnsupportedModel(
+            f"{name} cannot be read exactly. {SUPPORTED}, as Booster, XGBClassifier (random forests too) or file"
+        )
+    try:
+        booster = source.get_booster()
+    except Exception:
+        raise ModelError(f"the {name} is not fitted; call fit first") from None
+    if not np.isnan(float(source.missing)):
+        raise UnsupportedModel(
+            f"{name} takes {source.missing!r} for missing; recourse only knows NaN. Replace it by NaN and fit again"
+        )
+    return _read(name, _own(booster.save_raw("ubj")), wanted, cut=True, notes=())
+
+
+def read_file(content: bytes, wanted: Wanted) -> Model:
+    """Read a file that ``save_model`` wrote, as ``XGBClassifier.load_model`` would use it."""
+    xgb = _library()
+    try:
+        booster = _own(bytearray(content))
+    except xgb.core.XGBoostError as error:
+        raise ModelError(
+            f"XGBoost cannot load the file, it is damaged or no model: {_first_line(error)}"
+        ) from None
+    return _read("xgboost.Booster", booster, wanted, cut=True, notes=())
+
+
+def _library() -> Any:
+    try:
+        import xgboost
+    except ImportError:
+        raise UnsupportedModel(
+            "this model needs the library that made it: pip install 'fairpath[xgboost]'"
+        ) from None
+    return xgboost
+
+
+def _own(content: bytearray) -> Any:
+    """A booster of our own, on one thread, so that the caller's stays as it is."""
+    booster = _library().Booster(model_file=content)
+    booster.set_param({"nthread": 1})
+    return booster
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip() and "[bt]" not in line]
+    return lines[0].partition(": ")[2] or lines[0] if lines else "no reason given"
+
+
+def _read(name: str, booster: Any, wanted: Wanted, *, cut: bool, notes: tuple[str, ...]) -> Model:
+    learner = json.loads(booster.save_raw("json"))["learner"]
+    _refuse(name, learner, wanted)
+    positive = wanted.positive(name, (0, 1))
+    rounds = booster.num_boosted_rounds()
+    best = booster.attr("best_iteration")
+    if best is not None and int(best) + 1 < rounds:
+        if cut:
+            rounds = int(best) + 1
+            notes += (f"early stopping: the first {rounds} rounds are used, as XGBClassifier.predict_proba does",)
+        else:
+            notes += (f"all {rounds} rounds are used, as Booster.predict does, though the best iteration was {best}",)
+    booster, learner = _flat(booster, learner, rounds)
+    empty = _empty(learner)
+    base = float(empty.predict(_library().DMatrix(np.zeros((1, 1)), nthread=1), output_margin=True)[0])
+    columns = _columns(name, learner, wanted)
+    core, leaf_id = _trees(learner, columns, base, positive=positive)
+    native = _native(booster, empty, learner, leaf_id, positive=positive, margins=wanted.score == "decision_function")
+    checked = self_check(name, core, native)
+    return Model(name, core, native.score, native.raw, native.squash, fingerprint(core), checked, notes)
+
+
+def _refuse(name: str, learner: dict[str, Any], wanted: Wanted) -> None:
+    """Name what cannot be read exactly."""
+    kind = learner["gradient_booster"]["name"]
+    objective = learner["objective"]["name"]
+    classes = int(learner["learner_model_param"].get("num_class", "0"))
+    targets = int(learner["learner_model_param"].get("num_target", "1"))
+    if classes > 2 or targets > 1 or objective.startswith("multi:"):
+        what = f"{classes} classes" if classes > 1 else f"{targets} targets" if targets > 1 else objective
+        raise UnsupportedModel(f"{name} has {what}; recourse needs a classifier of two classes. {SUPPORTED}")
+    if kind != "gbtree":
+        raise UnsupportedModel(
+            f"{name} with booster {kind!r} cannot be read exactly. {SUPPORTED}. A route for black boxes is planned"
+        )
+    if objective not in PROBABILITIES + MARGINS:
+        raise UnsupportedModel(
+            f"{name} with objective {objective!r} cannot be read exactly. {SUPPORTED}. "
+            "A route for black boxes is planned"
+        )
+    if objective in MARGINS and wanted.score == "probability":
+        raise ModelError(
+            f"{name} with objective {objective!r} gives margins, not probabilities; "
+            'set decision.score = "decision_function" and a threshold on the margin'
+        )
+
+
+def _flat(booster: Any, learner: dict[str, Any], rounds: int) -> tuple[Any, dict[str, Any]]:
+    """The first rounds only, one tree a round, so that the library can be asked about each tree."""
+    model = learner["gradient_booster"]["model"]
+    indptr = model.get("iteration_indptr") or list(range(len(model["trees"]) + 1))
+    n = int(indptr[rounds])
+    if n == len(model["trees"]) == rounds:
+        return booster, learner
+    model["trees"], model["tree_info"] = model["trees"][:n], model["tree_info"][:n]
+    model["gbtree_model_param"] |= {"num_parallel_tree": "1", "num_trees": str(n)}
+    model["iteration_indptr"] = list(range(n + 1))
+    return _own(_document(learner)), learner
+
+
+def _empty(learner: dict[str, Any]) -> Any:
+    """The same learner without trees: what it makes of a margin is the library's own squash."""
+    outer = dict(learner["gradient_booster"])
+    outer["model"] = outer["model"] | {
+        "trees": [],
+        "tree_info": [],
+        "iteration_indptr": [0],
+        "gbtree_model_param": outer["model"]["gbtree_model_param"] | {"num_trees": "0"},
+    }
+    plain = {"feature_names": [], "feature_types": []}
+    return _own(_document(learner | plain | {"gradient_booster": outer}))
+
+
+def _document(learner: dict[str, Any]) -> bytearray:
+    version = [int(part) for part in _library().__version__.split(".")[:3]]
+    return bytearray(json.dumps({"learner": learner, "version": version}).encode())
+
+
+def _columns(name: str, learner: dict[str, Any], wanted: Wanted) -> tuple[Column, ...]:
+    n = int(learner["learner_model_param"]["num_feature"])
+    names = wanted.named(name, learner.get("feature_names"), n)
+    types = learner.get("feature_types") or ["q"] * n
+    stored = _stored_levels(learner["gradient_booster"]["model"].get("cats"), n)
+    return tuple(
+        Column(column, None if kind != "c" else levels or wanted.levels_of(name, column))
+        for column, kind, levels in zip(names, types, stored, strict=True)
+    )
+
+
+def _stored_levels(cats: dict[str, Any] | None, n: int) -> list[tuple[Level, ...] | None]:
+    """Levels of each feature in the order of their codes, as XGBoost keeps them since 3.1."""
+    if not cats or not cats.get("enc"):
+        return [None] * n
+    return [_level_values(enc) or None for enc in cats["enc"]]
+
+
+def _level_values(enc: dict[str, Any]) -> tuple[Level, ...]:
+    values = enc["values"]
+    if "offsets" not in enc:
+        return tuple(values)
+    raw = np.array(values, dtype=np.int8).tobytes()
+    return tuple(raw[a:b].decode() for a, b in zip(enc["offsets"][:-1], enc["offsets"][1:], strict=True))
+
+
+def _trees(
+    learner: dict[str, Any], columns: tuple[Column, ...], base: float, *, positive: bool
+) -> tuple[Trees, np.ndarray]:
+    """All trees in one set of arrays, and the library's number of each node."""
+    documents = learner["gradient_booster"]["model"]["trees"]
+    width = max((len(c.levels) for c in columns if c.levels is not None), default=1)
+    parts: list[tuple[np.ndarray, ...]] = []
+    sets: list[np.ndarray] = []
+    roots, start = [], 0
+    for document in documents:
+        roots.append(start)
+        part = _tree(document, start, width, sets)
+        start += len(part[0])
+        parts.append(part)
+    joined = [np.concatenate(field) for field in zip(*parts, strict=True)] if parts else None
+    if joined is None:
+        raise ModelError("the XGBoost model has no trees; fit it first")
+    feature, threshold, members, missing_left, left, right, value, leaf_id = joined
+    table = np.array(sets, dtype=bool).reshape(len(sets), width)
+    core = Trees(
+        columns, feature, threshold, members, table, missing_left, left, right,
+        value if positive else -value, np.array(roots, dtype=np.int32), base if positive else -base,
+        single=True, cast_single=True,
+    )  # fmt: skip
+    return core, leaf_id
+
+
+def _tree(document: dict[str, Any], start: int, width: int, sets: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    left = np.array(document["left_children"], dtype=np.int32)
+    right = np.array(document["right_children"], dtype=np.int32)
+    condition = np.array(document["split_conditions"], dtype=np.float32).astype(np.float64)
+    leaf = left < 0
+    listed = np.array(document.get("split_type") or [0] * len(left)) == 1
+    feature = np.where(leaf, -1, np.array(document["split_indices"])).astype(np.int32)
+    members = np.full(len(left), -1, dtype=np.int32)
+    spans = zip(
+        document.get("categories_nodes", []),
+        document.get("categories_segments", []),
+        document.get("categories_sizes", []),
+        strict=True,
+    )
+    for node, begin, size in spans:
+        goes_left = np.ones(width, dtype=bool)  # the list names what goes right
+        codes = np.array(document["categories"][begin : begin + size], dtype=np.int64)
+        goes_left[codes[codes < width]] = False
+        members[node] = len(sets)
+        sets.append(goes_left)
+    threshold = np.where(leaf | listed, np.nan, condition)
+    value = np.where(leaf, condition, 0.0)
+    missing_left = np.array(document["default_left"], dtype=bool) & ~leaf
+    here = np.arange(len(left))
+    if int(document["tree_param"].get("num_deleted", "0")):
+        here = _reached(left, right)
+    place = np.full(len(left), -1, dtype=np.int32)
+    place[here] = start + np.arange(len(here), dtype=np.int32)
+    to_left = np.where(leaf, -1, place[left])[here].astype(np.int32)
+    to_right = np.where(leaf, -1, place[right])[here].astype(np.int32)
+    return feature[here], threshold[here], members[here], missing_left[here], to_left, to_right, value[here], here
+
+
+def _reached(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Nodes that are still in the tree; pruned ones stay in the file."""
+    reached, level = [np.zeros(1, dtype=np.int64)], np.zeros(1, dtype=np.int64)
+    while len(level):
+        level = level[left[level] >= 0]
+        level = np.concatenate([left[level], right[level]]).astype(np.int64)
+        reached.append(level)
+    return np.sort(np.concatenate(reached))
+
+
+def _native(
+    booster: Any, empty: Any, learner: dict[str, Any], leaf_id: np.ndarray, *, positive: bool, margins: bool
+) -> Native:
+    xgb = _library()
+    types = learner.get("feature_types") or None
+    names = learner.get("feature_names") or None
+    slices: dict[tuple[int, int], Any] = {}
+
+    def matrix_of(matrix: np.ndarray, margin: np.ndarray | None = None) -> Any:
+        return xgb.DMatrix(
+            np.ascontiguousarray(matrix, dtype=np.float64), feature_names=names, feature_types=types,
+            base_margin=margin, nthread=1, enable_categorical=True,
+        )  # fmt: skip
+
+    def oriented(margin: np.ndarray) -> np.ndarray:
+        return np.asarray(margin if positive else -margin, dtype=np.float64)
+
+    def favourable(p: np.ndarray) -> np.ndarray:
+        return np.asarray(p if positive else np.float32(1.0) - p, dtype=np.float64)
+
+    def raw(matrix: np.ndarray) -> np.ndarray:
+        return oriented(booster.predict(matrix_of(matrix), output_margin=True))
+
+    def score(matrix: np.ndarray) -> np.ndarray:
+        return favourable(booster.predict(matrix_of(matrix)))
+
+    def squash(raw: np.ndarray) -> np.ndarray:
+        margin = np.asarray(raw if positive else -raw, dtype=np.float32)
+        return favourable(empty.predict(xgb.DMatrix(np.zeros((len(margin), 1)), base_margin=margin, nthread=1)))
+
+    def same(raw: np.ndarray) -> np.ndarray:
+        return np.asarray(raw, dtype=np.float64)
+
+    def leaves(matrix: np.ndarray, first: int, last: int) -> np.ndarray:
+        if (first, last) not in slices:
+            slices[first, last] = booster[first:last]
+        found = slices[first, last].predict(matrix_of(matrix), pred_leaf=True, strict_shape=True)
+        return np.asarray(found).reshape(len(matrix), -1).astype(np.int64)
+
+    def values(matrix: np.ndarray, tree: int) -> np.ndarray:
+        cells = matrix_of(matrix, np.zeros(len(matrix), dtype=np.float32))
+        return oriented(booster.predict(cells, output_margin=True, iteration_range=(tree, tree + 1)))
+
+    if margins:
+        return Native(raw, raw, same, leaves, leaf_id, values)
+    return Native(raw, score, squash, leaves, leaf_id, values)
