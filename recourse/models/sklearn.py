@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, UnsupportedModel
+from ..errors import DataError, ModelError, UnsupportedModel
 from .base import Model, Score, Wanted, fingerprint
+from .selfcheck import Native, self_check
 from .sklearn_files import load_pickle, load_skops
 from .sklearn_hist import read_hist_gradient_boosting
-from .sklearn_linear import read_linear
-from .sklearn_reading import Estimator, Reading, guarded, quiet_copy
+from .sklearn_linear import check_linear, read_linear
+from .sklearn_reading import Estimator, Reading, Scorer, guarded, quiet_copy
 from .sklearn_trees import read_forest, read_gradient_boosting, read_tree
+from .trees import Trees
 
 READERS: dict[str, Callable[[Estimator], Reading]] = {
     "DecisionTreeClassifier": read_tree,
@@ -79,15 +81,37 @@ def read(estimator: Any, wanted: Wanted) -> Model:
     _check_score(estimator, name, wanted.score)
     names = wanted.named(name, getattr(estimator, "feature_names_in_", np.array([])).tolist(), estimator.n_features_in_)
     reading = reader(Estimator(quiet_copy(estimator), name, names, positive, wanted.score))
+    raw, score = guarded(reading.raw, names), guarded(reading.score, names)
+    if isinstance(reading.core, Trees):
+        native = Native(
+            raw=raw,
+            score=score,
+            squash=reading.squash,
+            leaves=reading.leaves,
+            leaf_id=reading.leaf_id,
+            values=reading.values,
+            missing=_takes_missing(score, len(names)),
+        )
+        checked = self_check(name, reading.core, native)
+    else:
+        checked = check_linear(name, reading)
     return Model(
         name=name,
         core=reading.core,
-        raw=guarded(reading.raw, names),
-        score=guarded(reading.score, names),
+        raw=raw,
+        score=score,
         squash=reading.squash,
         sha256=fingerprint(reading.core),
-        notes=reading.notes,
+        self_check=checked,
     )
+
+
+def _takes_missing(score: Scorer, n: int) -> bool:
+    try:
+        score(np.full((1, n), np.nan))
+    except DataError:
+        return False
+    return True
 
 
 def _reader(estimator: Any) -> Callable[[Estimator], Reading]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -30,20 +31,49 @@ def read_hist_gradient_boosting(estimator: Estimator) -> Reading:
     core = _core(estimator, levels, order)
     sizes = np.array([np.inf if column.levels is None else len(column.levels) for column in core.columns])[order]
 
+    def encode(X: np.ndarray) -> np.ndarray:
+        encoded = np.ascontiguousarray(X[:, order])
+        encoded[encoded >= sizes] = np.nan  # what the encoder makes of an unknown category
+        return encoded
+
     def raw(X: np.ndarray) -> np.ndarray:
         if np.isinf(X).any():
             raise ValueError("the values must be finite")
-        encoded = X[:, order]
-        encoded[encoded >= sizes] = np.nan  # what the encoder makes of an unknown category
-        return sign * np.asarray(native._raw_predict(encoded, n_threads=1))[:, 0]
-
-    if estimator.score == "decision_function":
-        return Reading(core, raw=raw, score=raw, squash=lambda r: r)
+        return sign * np.asarray(native._raw_predict(encode(X), n_threads=1))[:, 0]
 
     def squash(r: np.ndarray) -> np.ndarray:
         return np.asarray(native._loss.predict_proba(sign * r))[:, position]
 
-    return Reading(core, raw=raw, score=lambda X: squash(raw(X)), squash=squash)
+    predictors = [stage[0] for stage in native._predictors]
+    numbered = [_numbered(predictor) for predictor in predictors]
+    known, places = native._bin_mapper.make_known_categories_bitsets()
+
+    def leaves(X: np.ndarray, first: int, last: int) -> np.ndarray:
+        encoded = encode(X)
+        found = [predictor.predict(encoded, known, places, 1) for predictor in numbered[first:last]]
+        return np.column_stack(found).astype(np.int64)
+
+    def values(X: np.ndarray, tree: int) -> np.ndarray:
+        return sign * np.asarray(predictors[tree].predict(encode(X), known, places, 1))
+
+    plain = estimator.score == "decision_function"
+    return Reading(
+        core,
+        raw=raw,
+        score=raw if plain else lambda X: squash(raw(X)),
+        squash=(lambda r: r) if plain else squash,
+        leaves=leaves,
+        leaf_id=np.concatenate([np.arange(len(predictor.nodes)) for predictor in predictors]),
+        values=values,
+    )
+
+
+def _numbered(predictor: Any) -> Any:
+    """Copy a predictor so that it answers with the number of the leaf instead of its value."""
+    twin = copy.copy(predictor)
+    twin.nodes = predictor.nodes.copy()
+    twin.nodes["value"] = np.arange(len(twin.nodes))
+    return twin
 
 
 def _levels(estimator: Estimator) -> list[tuple[Level, ...] | None]:

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedModel
+from ..errors import SelfCheckFailed, UnsupportedModel
 from .additive import Additive
 from .base import Column
+from .selfcheck import REFUSED
 from .sklearn_reading import Estimator, Reading, Scorer
+
+PROBES = 64
 
 
 def read_linear(estimator: Estimator) -> Reading:
@@ -79,3 +82,37 @@ def native_link(native: Any) -> Scorer:
         return np.asarray(identity.predict_proba(np.asarray(decisions, dtype=np.float64).reshape(-1, 1)))
 
     return link
+
+
+def check_linear(name: str, reading: Reading) -> str:
+    """Compare the weights with the library's raw scores, one row at a time, within the stated rounding.
+
+    Raises
+    ------
+    SelfCheckFailed
+        If a raw score differs by more than rounding can, or the scores of one row and of many do.
+    """
+    core = reading.core
+    assert isinstance(core, Additive)
+    n = len(core.weights)
+    rng = np.random.default_rng(0)
+    scale = np.where(core.weights == 0, 1.0, 1.0 / np.maximum(np.abs(core.weights), 2.0**-200))
+    mixed = rng.normal(size=(PROBES, n)) * 10.0 ** rng.integers(-3, 6, size=(PROBES, n))
+    matrix = np.concatenate(
+        [np.zeros((1, n)), np.diag(scale), -np.diag(scale), mixed, rng.normal(size=(PROBES, n)) * scale]
+    )
+    matrix = matrix[np.isfinite(matrix).all(axis=1)]
+    raw = reading.raw(matrix)
+    ours = matrix @ core.weights + core.intercept
+    slack = np.array([core.eps(np.abs(row)) for row in matrix])
+    far = np.flatnonzero(~(np.abs(raw - ours) <= slack))
+    if len(far):
+        raise SelfCheckFailed(
+            f"{name}: on {len(far)} of {len(matrix)} probes the raw score is not the library's, "
+            f"first {float(ours[far[0]])!r} instead of {float(raw[far[0]])!r}. {REFUSED}"
+        )
+    scores = reading.score(matrix)
+    alone = [i for i, row in enumerate(matrix) if reading.score(row[None])[0] != scores[i]]
+    if alone or not np.array_equal(reading.squash(raw), scores):
+        raise SelfCheckFailed(f"{name}: the score of a row depends on the rows beside it. {REFUSED}")
+    return f"{len(matrix):,} probes within rounding"

@@ -25,7 +25,9 @@ class Reading:
     raw: Scorer
     score: Scorer
     squash: Scorer
-    notes: tuple[str, ...] = ()
+    leaves: Callable[[np.ndarray, int, int], np.ndarray] | None = None  # the library's own leaf of each row and tree
+    leaf_id: np.ndarray | None = None  # int64[n_nodes], its number for each node of the core
+    values: Callable[[np.ndarray, int], np.ndarray] | None = None  # the library's own contribution of one tree
 
 
 @dataclass(frozen=True, slots=True, eq=False)

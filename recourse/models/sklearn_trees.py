@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,12 @@ def _votes(estimator: Estimator, trees: list[Any]) -> Reading:
     def score(X: np.ndarray) -> np.ndarray:
         return np.asarray(native.predict_proba(X))[:, position]
 
-    return Reading(core, raw=score, score=score, squash=lambda r: r)
+    def values(X: np.ndarray, tree: int) -> np.ndarray:
+        return np.asarray(trees[tree].predict(X.astype(np.float32)))[:, position]
+
+    return Reading(
+        core, raw=score, score=score, squash=lambda r: r, leaves=_leaves(trees), leaf_id=_leaf_id(trees), values=values
+    )
 
 
 def read_gradient_boosting(estimator: Estimator) -> Reading:
@@ -53,9 +59,6 @@ def read_gradient_boosting(estimator: Estimator) -> Reading:
     def raw(X: np.ndarray) -> np.ndarray:
         return sign * np.asarray(native.decision_function(X)).reshape(-1)
 
-    if estimator.score == "decision_function":
-        return Reading(core, raw=raw, score=raw, squash=lambda r: r)
-
     def score(X: np.ndarray) -> np.ndarray:
         return np.asarray(native.predict_proba(X))[:, position]
 
@@ -63,7 +66,32 @@ def read_gradient_boosting(estimator: Estimator) -> Reading:
         with np.errstate(over="ignore"):  # the exponential loss doubles its argument
             return np.asarray(native._loss.predict_proba(sign * r))[:, position]
 
-    return Reading(core, raw=raw, score=score, squash=squash)
+    def values(X: np.ndarray, tree: int) -> np.ndarray:
+        return sign * (native.learning_rate * np.asarray(trees[tree].predict(X.astype(np.float32))).reshape(-1))
+
+    plain = estimator.score == "decision_function"
+    return Reading(
+        core,
+        raw=raw,
+        score=raw if plain else score,
+        squash=(lambda r: r) if plain else squash,
+        leaves=_leaves(trees),
+        leaf_id=_leaf_id(trees),
+        values=values,
+    )
+
+
+def _leaves(trees: list[Any]) -> Callable[[np.ndarray, int, int], np.ndarray]:
+    def leaves(X: np.ndarray, first: int, last: int) -> np.ndarray:
+        single = X.astype(np.float32)
+        return np.column_stack([tree.apply(single) for tree in trees[first:last]])
+
+    return leaves
+
+
+def _leaf_id(trees: list[Any]) -> np.ndarray:
+    """Return each node's number in its own tree, which is how the library numbers leaves."""
+    return np.concatenate([np.arange(tree.node_count) for tree in trees])
 
 
 def _start(estimator: Estimator) -> float:
