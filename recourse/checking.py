@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import DataError, did_you_mean
-from .values import Value, format_value, levels_of, parse_value, plain
+from .values import Value, format_value, levels_of, parse_value, plain, position_of
 
 if TYPE_CHECKING:
     from .models.base import Model
@@ -272,29 +272,29 @@ def _change(name: str, before: Value, after: Value, row: dict[str, Value], rules
 
 def _listed(feature: Feature, before: Value, after: Value) -> str | None:
     """Say why a feature with levels may not go from one to the other, or None."""
-    levels = levels_of(feature)
-    if before not in levels:
+    start, end = position_of(before, feature), position_of(after, feature)
+    if start is None:
         return f"the applicant's value {before!r} is not among the policy's levels"
-    if after not in levels:
+    if end is None:
         return f"{after!r} is not among the policy's levels"
-    steps = levels.index(after) - levels.index(before)
-    if feature.change == "up" and steps < 0:
+    if start == end:
+        return f"the change from {before!r} to {after!r} is none"
+    if feature.change == "up" and end < start:
         return f"{after!r} comes before {before!r}, the policy allows only later levels"
-    if feature.change == "down" and steps > 0:
+    if feature.change == "down" and end > start:
         return f"{after!r} comes after {before!r}, the policy allows only earlier levels"
-    if feature.moves is not None and feature.moves:
-        start = str(levels[levels.index(before)])
-        if str(levels[levels.index(after)]) not in {str(level) for level in feature.moves.get(start, ())}:
-            return f"the policy's moves do not lead from {before!r} to {after!r}"
+    levels = levels_of(feature)
+    if feature.moves and str(levels[end]) not in {str(level) for level in feature.moves.get(str(levels[start]), ())}:
+        return f"the policy's moves do not lead from {before!r} to {after!r}"
     if feature.kind == "ordinal" and feature.max_change is not None:
         change = feature.max_change
         if isinstance(change, float | int):
             most = _decimal(change)
         else:
-            share = _EXACT.multiply(_decimal(change.percent), Decimal(levels.index(before))).scaleb(-2)
+            share = _EXACT.multiply(_decimal(change.percent), Decimal(start)).scaleb(-2)
             most = max(share, _decimal(change.at_least))
-        if abs(steps) > most:
-            return f"{abs(steps)} levels from {before!r} to {after!r}, the policy allows {most}"
+        if abs(end - start) > most:
+            return f"{abs(end - start)} levels from {before!r} to {after!r}, the policy allows {most}"
     return None
 
 
@@ -338,15 +338,15 @@ def _numeric(feature: Feature, before: Value, after: Value, bounds: _Bounds) -> 
 def _cost(name: str, before: Value, after: Value, rules: _Rules) -> int:
     """Return the price of one admissible change in micro-units."""
     feature, per_change = rules.features[name], rules.policy.cost.per_change
-    if feature.kind in ("category", "flag"):
-        levels = levels_of(feature)
-        start, end = (str(levels[levels.index(value)]) for value in (before, after))  # type: ignore[arg-type]
-        price = (feature.move_cost or {}).get(start, {}).get(end, 1.0)
-        return round(1e6 * (feature.weight * price + per_change))
-    if feature.listed:
-        levels = levels_of(feature)
-        before, after = levels.index(before), levels.index(after)  # type: ignore[arg-type]
-    return round(1e6 * (rules.distance(name, float(before), float(after)) + per_change))  # type: ignore[arg-type]
+    if not feature.listed:
+        start, end = float(before or 0), float(after or 0)
+        return round(1e6 * (rules.distance(name, start, end) + per_change))
+    first, last = position_of(before, feature) or 0, position_of(after, feature) or 0
+    if feature.kind == "ordinal":
+        return round(1e6 * (rules.distance(name, float(first), float(last)) + per_change))
+    levels = levels_of(feature)
+    price = (feature.move_cost or {}).get(str(levels[first]), {}).get(str(levels[last]), 1.0)
+    return round(1e6 * (feature.weight * price + per_change))
 
 
 def _row(plan: Plan, after: dict[str, Value], rules: _Rules) -> Iterator[str]:

@@ -54,6 +54,30 @@ def levels_of(feature: Feature) -> tuple[str | int | float | bool, ...]:
     return (0, 1) if feature.levels is None else tuple(feature.levels)
 
 
+def position_of(value: Value, feature: Feature) -> int | None:
+    """Return where a value stands among a listed feature's levels, or None; 1, 1.0 and "1" meet, as in a file.
+
+    Examples
+    --------
+    >>> from recourse.policy import Feature
+    >>> position_of("1", Feature(kind="flag")), position_of("free", Feature(kind="category", levels=["rent", "own"]))
+    (1, None)
+    """
+    levels = levels_of(feature)
+    for position, level in enumerate(levels):
+        if level == value and isinstance(level, str) == isinstance(value, str):
+            return position
+    spelling = _spelling(value)
+    for position, level in enumerate(levels):
+        if _spelling(level) == spelling:
+            return position
+    return None
+
+
+def _spelling(value: Value) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 def format_value(value: Value, feature: Feature) -> str:
     """Return a value as text that `parse_value` reads back to an equal value.
 
@@ -69,10 +93,8 @@ def format_value(value: Value, feature: Feature) -> str:
     if value is None:
         return ""
     if feature.listed:
-        for level in levels_of(feature):
-            if level == value:
-                return str(level)
-        return str(value)
+        position = position_of(value, feature)
+        return str(value) if position is None else str(levels_of(feature)[position])
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return str(int(value))
     return str(int(value)) if isinstance(value, bool) else str(value)
