@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel where this environment's libraries are seen, but not the checkout; return the programs' folder."""
+    """Install the wheel where this environment's libraries are seen but not the checkout; return its programs."""
     home = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True, capture_output=True, text=True)
     python = home / "bin" / "python"
