@@ -49,8 +49,7 @@ class Wanted:
             return tuple(str(s) for s in stored)
         if self.columns is None:
             raise ModelError(
-                f"{name} stores no feature names; fit it on a data frame, or give `columns`: "
-                f"its {n} inputs in order"
+                f"{name} stores no feature names; fit it on a data frame, or give `columns`: its {n} inputs in order"
             )
         if len(self.columns) != n:
             raise ModelError(f"{name} takes {n} inputs, but {len(self.columns)} names were given in `columns`")

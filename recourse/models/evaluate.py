@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .trees import Trees
@@ -24,13 +26,13 @@ def leaves(trees: Trees, matrix: np.ndarray, first: int = 0, last: int | None = 
 
 def evaluate(trees: Trees, matrix: np.ndarray) -> np.ndarray:
     """Return the raw score of every row, added exactly as `Trees` says: float64[n_rows]."""
-    kind = np.float32 if trees.single else np.float64
+    kind: Any = np.float32 if trees.single else np.float64
     ends = leaves(trees, matrix)
-    total = np.full(len(matrix), trees.base, dtype=kind)
+    total: Any = np.full(len(matrix), trees.base, dtype=kind)
     value = trees.value.astype(kind)
     for t in range(trees.n_trees):
         total = total + value[ends[:, t]]
-    return (total if trees.divisor == 1.0 else total / kind(trees.divisor)).astype(np.float64)
+    return np.asarray(total / kind(trees.divisor), dtype=np.float64)
 
 
 def _walk(trees: Trees, cells: np.ndarray, roots: np.ndarray) -> np.ndarray:

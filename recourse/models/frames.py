@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError, did_you_mean
-from .base import Column, Level
+from .base import Column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ def _numbers(series: pd.Series[Any], column: Column) -> np.ndarray:
     if isinstance(kind, pd.CategoricalDtype):
         series = series.astype(kind.categories.dtype if not kind.categories.empty else float)
     if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_complex_dtype(series.dtype):
-        values = series.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     else:
         values = _from_objects(series, column)
     infinite = np.flatnonzero(np.isinf(values))
@@ -111,17 +111,15 @@ def _codes(series: pd.Series[Any], column: Column) -> np.ndarray:
 
     assert column.levels is not None
     places, found = pd.factorize(series.astype(object), use_na_sentinel=True)
-    exact: dict[Level, int] = {}
+    exact: dict[Any, int] = {}
     spelt: dict[str, int] = {}
-    for code, level in enumerate(column.levels):
-        exact.setdefault(level, code)
-        spelt.setdefault(_spelling(level), code)
+    for place, level in enumerate(column.levels):
+        exact.setdefault(level, place)
+        spelt.setdefault(_spelling(level), place)
     table = np.full(len(found) + 1, np.nan)  # the last entry answers for place -1, a missing value
     for i, value in enumerate(found):
-        code_or_none = exact.get(value) if isinstance(value, str | int | float | bool | np.generic) else None
-        if code_or_none is None:
-            code_or_none = spelt.get(_spelling(value))
-        if code_or_none is None:
+        code: int | None = exact.get(value, spelt.get(_spelling(value)))
+        if code is None:
             where = np.flatnonzero(places == i)
             shown = ", ".join(repr(level) for level in column.levels[:8]) + (", ..." if len(column.levels) > 8 else "")
             hint = did_you_mean(str(value), [str(level) for level in column.levels])
@@ -129,8 +127,8 @@ def _codes(series: pd.Series[Any], column: Column) -> np.ndarray:
                 f"column {column.name!r}, {_rows(series, where)}: the model has never seen the level {value!r}.{hint} "
                 f"It knows {shown}; correct the cell, or leave it empty if the value is missing"
             )
-        table[i] = code_or_none
-    return table[places]
+        table[i] = code
+    return np.asarray(table[places])
 
 
 def _spelling(level: object) -> str:

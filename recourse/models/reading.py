@@ -96,9 +96,7 @@ def _from_estimator(source: object, wanted: Wanted) -> Model:
     if name in ("sklearn", "imblearn"):
         from . import sklearn
 
-        return sklearn.read(
-            source, favourable=wanted.favourable, score=wanted.score, levels=wanted.levels, columns=wanted.columns
-        )
+        return sklearn.read(source, wanted)
     raise UnsupportedModel(
         f"{type(source).__module__}.{type(source).__qualname__} cannot be read exactly. Supported: {SUPPORTED}. "
         "A route for black boxes is planned"

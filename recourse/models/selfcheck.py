@@ -114,7 +114,7 @@ class _Cells:
 
 
 def _descend(
-    trees: Trees, first: int, last: int, pools: list[np.ndarray], rng: np.random.Generator, *, missing: bool
+    trees: Trees, first: int, last: int, pools: _Pools, rng: np.random.Generator, *, missing: bool
 ) -> np.ndarray:
     d = len(trees.columns)
     places = np.full(d, -1)
@@ -137,7 +137,7 @@ def _descend(
         cells = cells.pick(np.flatnonzero(trees.feature[cells.node] >= 0))
         if not len(cells.node):
             break
-        out += _on_the_split(trees, cells, places, pools, rng)
+        out.append(_on_the_split(trees, cells, places, pools, rng))
         cells = _children(trees, cells, places)
     return np.concatenate(out)
 
@@ -178,8 +178,8 @@ def _children(trees: Trees, cells: _Cells, places: np.ndarray) -> _Cells:
 
 
 def _on_the_split(
-    trees: Trees, cells: _Cells, places: np.ndarray, pools: list[np.ndarray], rng: np.random.Generator
-) -> list[np.ndarray]:
+    trees: Trees, cells: _Cells, places: np.ndarray, pools: _Pools, rng: np.random.Generator
+) -> np.ndarray:
     """Rows that arrive at each node with the tested value at, or just beside, its border."""
     f = trees.feature[cells.node]
     rows = np.arange(len(cells.node))
@@ -190,17 +190,10 @@ def _on_the_split(
     if trees.cast_single:
         # a float64 just under the threshold is rounded up to it, and goes right with it
         tests.append((above, np.nextafter(above, -np.inf)))
-    out = []
-    for landing, value in tests:
-        index = np.flatnonzero(numeric & (low <= landing) & (landing <= high))
-        part = cells.pick(index)
-        matrix = _fill(part, places, pools, rng)
-        matrix[np.arange(len(index)), f[index]] = value[index]
-        out.append(matrix)
-    index = np.flatnonzero(cells.missing[rows, f])
-    matrix = _fill(cells.pick(index), places, pools, rng)
-    matrix[np.arange(len(index)), f[index]] = np.nan
-    out.append(matrix)
+    index = [np.flatnonzero(numeric & (low <= landing) & (landing <= high)) for landing, _ in tests]
+    value = [value[i] for i, (_, value) in zip(index, tests, strict=True)]
+    index.append(np.flatnonzero(cells.missing[rows, f]))
+    value.append(np.full(len(index[-1]), np.nan))
     listed = np.flatnonzero(~numeric)
     if len(listed):
         which, code = np.nonzero(cells.codes[listed, places[f[listed]]])
@@ -208,47 +201,54 @@ def _on_the_split(
         order = np.lexsort((rng.random(len(which)), which))
         which, code = which[order], code[order]
         rank = np.arange(len(which)) - np.searchsorted(which, which)
-        which, code = which[rank < MAX_LEVELS], code[rank < MAX_LEVELS]
-        index = listed[which]
-        matrix = _fill(cells.pick(index), places, pools, rng)
-        matrix[np.arange(len(index)), f[index]] = code
-        out.append(matrix)
-    return out
+        index.append(listed[which[rank < MAX_LEVELS]])
+        value.append(code[rank < MAX_LEVELS].astype(np.float64))
+    chosen = np.concatenate(index)
+    matrix = _fill(cells.pick(chosen), places, pools, rng)
+    matrix[np.arange(len(chosen)), f[chosen]] = np.concatenate(value)
+    return np.asarray(matrix)
 
 
-def _fill(cells: _Cells, places: np.ndarray, pools: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+def _fill(cells: _Cells, places: np.ndarray, pools: _Pools, rng: np.random.Generator) -> np.ndarray:
     """One row for each cell, with other features at random thresholds or levels as far as the cell allows."""
-    k, d = cells.low.shape
-    matrix = np.empty((k, d))
-    for j in range(d):
-        if places[j] < 0:
-            matrix[:, j] = np.clip(pools[j][rng.integers(len(pools[j]), size=k)], cells.low[:, j], cells.high[:, j])
-            void = cells.low[:, j] > cells.high[:, j]
-        else:
-            codes = cells.codes[:, places[j]]
-            matrix[:, j] = np.argmax(codes * rng.random(codes.shape), axis=1)
-            void = ~codes.any(axis=1)
-        matrix[void | (cells.missing[:, j] & (rng.random(k) < 0.05)), j] = np.nan
-    return matrix
+    shape = cells.low.shape
+    drawn = pools.start + (rng.random(shape) * pools.size).astype(np.int64)
+    matrix = np.minimum(np.maximum(pools.value[drawn], cells.low), cells.high)
+    void = cells.low > cells.high
+    for j in np.flatnonzero(places >= 0):
+        codes = cells.codes[:, places[j]]
+        matrix[:, j] = np.argmax(codes * rng.random(codes.shape), axis=1)
+        void[:, j] = ~codes.any(axis=1)
+    matrix[void | (cells.missing & (rng.random(shape) < 0.05))] = np.nan
+    return np.asarray(matrix)
 
 
-def _pools(trees: Trees) -> list[np.ndarray]:
-    """For each column the thresholds it is tested against, on both sides."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pools:
+    """For each column the numbers on both sides of its thresholds: ``value[start[j]:start[j] + size[j]]``."""
+
+    value: np.ndarray
+    start: np.ndarray
+    size: np.ndarray
+
+
+def _pools(trees: Trees) -> _Pools:
     tested = np.flatnonzero((trees.feature >= 0) & (trees.members < 0))
     above, below = _sides(trees, tested)
-    out = []
+    parts = []
     for j in range(len(trees.columns)):
         mine = trees.feature[tested] == j
         pool = np.unique(np.concatenate([above[mine], below[mine], [0.0]]))
-        out.append(pool[np.isfinite(pool)])
-    return out
+        parts.append(pool[np.isfinite(pool)])
+    size = np.array([len(part) for part in parts])
+    return _Pools(np.concatenate(parts), np.cumsum(size) - size, size)
 
 
 def _sides(trees: Trees, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Smallest number of the input type that goes right at each node, and largest that goes left."""
     t = trees.threshold[nodes]
     if not trees.cast_single:
-        return t, np.nextafter(t, -np.inf)
+        return t, np.asarray(np.nextafter(t, -np.inf))
     with np.errstate(over="ignore"):
         near = t.astype(np.float32)
         above = np.where(near.astype(np.float64) >= t, near, np.nextafter(near, np.float32(np.inf)))
@@ -257,8 +257,8 @@ def _sides(trees: Trees, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _next(trees: Trees, x: np.ndarray, towards: float) -> np.ndarray:
     if not trees.cast_single:
-        return np.nextafter(x, towards)
-    return np.nextafter(x.astype(np.float32), np.float32(towards)).astype(np.float64)
+        return np.asarray(np.nextafter(x, towards))
+    return np.asarray(np.nextafter(x.astype(np.float32), np.float32(towards)).astype(np.float64))
 
 
 def _compare_leaves(
@@ -278,18 +278,16 @@ def _compare_leaves(
         )
 
 
-def _compare_values(
-    name: str, trees: Trees, native: Native, rows: np.ndarray, ends: np.ndarray, first: int
-) -> None:
+def _compare_values(name: str, trees: Trees, native: Native, rows: np.ndarray, ends: np.ndarray, first: int) -> None:
     assert native.values is not None
     for tree in range(ends.shape[1]):
-        nodes, where = np.unique(ends[:, tree], return_index=True)
-        theirs = native.values(rows[where], first + tree)
-        bad = np.flatnonzero(trees.value[nodes] != theirs)
+        ours = trees.value[ends[:, tree]]
+        theirs = native.values(rows, first + tree)
+        bad = np.flatnonzero(ours != theirs)
         if len(bad):
             raise SelfCheckFailed(
                 f"{name}: a leaf of tree {first + tree} is worth {float(theirs[bad[0]])!r}, "
-                f"by our reading {float(trees.value[nodes[bad[0]]])!r}. {REFUSED}"
+                f"by our reading {float(ours[bad[0]])!r}. {REFUSED}"
             )
 
 
@@ -315,6 +313,4 @@ def _shown(trees: Trees, row: np.ndarray) -> str:
     return ", ".join(cells[:6]) + (", ..." if len(cells) > 6 else "")
 
 
-REFUSED = (
-    "Nothing is explained with a model that was not read exactly; please report the model's library and version"
-)
+REFUSED = "Nothing is explained with a model that was not read exactly; please report the model's library and version"
