@@ -1,4 +1,4 @@
-"""The harness notices a cost that contradicts what is proven elsewhere, and its tables quote the files they come from."""
+"""The harness notices a cost that contradicts what is proven elsewhere; its tables quote the files they come from."""
 
 from __future__ import annotations
 
