@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import numbers
-import re
 import tomllib
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -26,10 +23,27 @@ from pydantic import (
     model_validator,
 )
 
+from ._policy_faults import TAGS, Place, contradictions, explain, explain_toml
+from ._policy_values import (
+    Level,
+    Problems,
+    decimal_text,
+    find_level,
+    plain_number,
+    read_class,
+    read_level,
+    read_number,
+    read_sequence,
+    read_step,
+    read_threshold,
+    read_whole,
+    toml_key,
+    toml_value,
+)
 from .errors import DataError, PolicyError, UnknownFeature, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable
 
     from pydantic._internal._model_construction import ModelMetaclass
 
@@ -39,132 +53,14 @@ else:
 
 LARGEST_COST = 2**40  # micro-units; sums of costs then stay exact in float64 and far from the end of int64
 
-# Keys that the format knows and a later version obeys; until then they are refused, never ignored.
-_LATER = {
-    "knockouts": "knock-out rules",
-    "rules": "rules",
-    "time": "waiting",
-    "reapply": "effects of applying again",
-    "groups": "columns that are one category or one ladder",
-    "value": "derived features",
-    "effect": "effects of other features",
-    "tick": "values that advance with waiting",
-    "provide": "providing a missing value",
-    "manipulable": "manipulable features",
-    "derived_mismatch": "derived features",
-    "shape": "shapes of plans other than point",
-    "box_steps": "shapes of plans other than point",
-}
 
-
-# --------------------------------------------------------------------------------------------------- values in a policy
-
-
-class _Problems(ValueError):
-    """Several problems found at one place: (key below that place, message) each."""
-
-    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{key}: {message}" for key, message in problems))
-        self.problems = tuple(problems)
-
-
-def _plain(value: Any) -> Any:
-    """Return a NumPy scalar as Python's own."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _number(value: Any) -> float:
-    """Read a finite number."""
-    value = _plain(value)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal):
-        remedy = " Delete the quotes." if isinstance(value, str) and _is_number(value) else ""
-        raise ValueError(f"expected a number, got {_show(value)}.{remedy}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"expected a finite number, got {value}.")
-    return number + 0.0  # -0.0 would hash apart from 0.0
-
-
-def _whole(value: Any) -> int:
-    """Read a whole number."""
-    value = _plain(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"expected a whole number, got {_show(value)}.")
-    return value
-
-
-def _exact(value: Any) -> Decimal:
-    """Read a positive step as the decimal that was written."""
-    value = _plain(value)
-    number = _number(value)
-    if number <= 0:
-        raise ValueError(f"a step must be greater than 0, got {value}. Leave it out for any value.")
-    return value if isinstance(value, Decimal) else Decimal(repr(value))
-
-
-def _level(value: Any) -> str | int | float | bool:
-    """Read one level of a category."""
-    value = float(value) if isinstance(value, Decimal) else _plain(value)
-    if not isinstance(value, str | int | float | bool):
-        raise ValueError(f"a level is a text, a number, true or false, got {_show(value)}.")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {value}.")
-    return value
-
-
-def _class_label(value: Any) -> str | int | bool:
-    """Read a class label."""
-    value = _plain(value)
-    if not isinstance(value, str | int | bool):
-        raise ValueError(f"a class is a text, a whole number, true or false, got {_show(value)}.")
-    return value
-
-
-def _threshold(value: Any) -> float:
-    """Read a threshold."""
-    if isinstance(value, str):
-        raise ValueError(f"not supported yet: thresholds by column or expression ({value!r}). Give a number.")
-    return _number(value)
-
-
-def _sequence(value: Any) -> Any:
-    """Refuse a text where a list is meant."""
-    if isinstance(value, list | tuple):
-        return tuple(value)
-    raise ValueError(f"expected a list in square brackets, got {_show(value)}.")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _show(value: Any) -> str:
-    """Name a value that came, as the file writes it."""
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "nothing"
-    return repr(value) if isinstance(value, str) else str(value)
-
-
-Level = str | int | float | bool
-_Number = Annotated[float, BeforeValidator(_number)]
-_Size = Annotated[float, Field(ge=0), BeforeValidator(_number)]
+_Number = Annotated[float, BeforeValidator(read_number)]
+_Size = Annotated[float, Field(ge=0), BeforeValidator(read_number)]
 _Step = Annotated[
-    Decimal, BeforeValidator(_exact), WithJsonSchema({"type": "number", "exclusiveMinimum": 0}, mode="validation")
+    Decimal, BeforeValidator(read_step), WithJsonSchema({"type": "number", "exclusiveMinimum": 0}, mode="validation")
 ]
-_Level = Annotated[Level, BeforeValidator(_level)]
-_Levels = Annotated[tuple[_Level, ...], BeforeValidator(_sequence)]
+_Level = Annotated[Level, BeforeValidator(read_level)]
+_Levels = Annotated[tuple[_Level, ...], BeforeValidator(read_sequence)]
 
 
 # ----------------------------------------------------------------------------------------------------------- the models
@@ -177,7 +73,7 @@ class _Readable(ModelMetaclass):
         try:
             return super().__call__(*args, **kwargs)
         except ValidationError as error:
-            raise _explain(error, cls) from None
+            raise explain(error, _tables(cls)) from None
 
 
 class _Part(BaseModel, metaclass=_Readable):
@@ -191,17 +87,17 @@ class _Part(BaseModel, metaclass=_Readable):
         try:
             return super().model_validate(obj, **kwargs)
         except ValidationError as error:
-            raise _explain(error, cls) from None
+            raise explain(error, _tables(cls)) from None
 
 
 class Decision(_Part):
     """When an applicant is approved."""
 
-    favourable: Annotated[int | str | bool, BeforeValidator(_class_label)] = 1
+    favourable: Annotated[int | str | bool, BeforeValidator(read_class)] = 1
     """The class whose score decides, as the model spells it."""
     score: Literal["probability", "decision_function"] = "probability"
     """What the model's score is: the probability of the favourable class, or the raw decision function."""
-    threshold: Annotated[float, BeforeValidator(_threshold)]
+    threshold: Annotated[float, BeforeValidator(read_threshold)]
     """An applicant is approved when the native score is at least this."""
     margin: _Size = 0.0
     """Extra score that a plan must reach above the threshold."""
@@ -210,16 +106,10 @@ class Decision(_Part):
     def _in_range(self) -> Self:
         if self.score == "probability":
             if not 0 < self.threshold < 1:
-                raise _Problems(
-                    [
-                        (
-                            "threshold",
-                            f'a probability lies strictly between 0 and 1, got {_plain_number(self.threshold)}. Raw scores need score = "decision_function".',
-                        )
-                    ]
-                )
+                got = f"a probability lies strictly between 0 and 1, got {plain_number(self.threshold)}."
+                raise Problems([("threshold", f'{got} Raw scores need score = "decision_function".')])
             if self.threshold + self.margin > 1:
-                raise _Problems([("margin", "threshold + margin is above 1, which no probability reaches.")])
+                raise Problems([("margin", "threshold + margin is above 1, which no probability reaches.")])
         return self
 
 
@@ -231,7 +121,7 @@ class Cost(_Part):
     deviation, range, percentiles, or nothing."""
     per_change: _Size = 0.1
     """Fixed price of changing a feature at all."""
-    max_changes: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = None
+    max_changes: Annotated[int, Field(ge=1), BeforeValidator(read_whole)] | None = None
     """Largest number of features that a plan may change; unlimited when left out."""
 
 
@@ -250,15 +140,12 @@ class Percent(_Part):
         return self
 
 
-_TAGS = ("<number>", "<per cent>")  # stand in pydantic's locations; dropped from messages
-
-
 def _shape_of_limit(value: Any) -> str:
-    return _TAGS[1] if isinstance(value, dict | Percent) else _TAGS[0]
+    return TAGS[1] if isinstance(value, dict | Percent) else TAGS[0]
 
 
 _MaxChange = Annotated[
-    Annotated[_Number, Tag(_TAGS[0])] | Annotated[Percent, Tag(_TAGS[1])], Discriminator(_shape_of_limit)
+    Annotated[_Number, Tag(TAGS[0])] | Annotated[Percent, Tag(TAGS[1])], Discriminator(_shape_of_limit)
 ]
 
 
@@ -310,7 +197,7 @@ class Feature(_Part):
         if not isinstance(data, dict):
             return data
         if data.get("role") == "derived":
-            raise _Problems([("role", 'not supported yet: derived features. Use "action", "fixed" or "protected".')])
+            raise Problems([("role", 'not supported yet: derived features. Use "action", "fixed" or "protected".')])
         data, kind = dict(data), data.get("kind")
         if data.get("step") is None and (kind == "integer" or (kind == "ordinal" and data.get("levels") is None)):
             data["step"] = 1
@@ -320,19 +207,9 @@ class Feature(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*_misplaced(self), *_bounds(self), *_codes(self)]
-        if self.levels is not None:
-            problems += _levels(self)
-        elif self.kind == "category":
-            problems.append(("levels", 'a category needs its levels, e.g. levels = ["rent", "own"].'))
-        if self.role == "protected":
-            problems += [
-                (key, "a protected feature never moves. Delete this line, or make the role an action.")
-                for key, default in _MOVING.items()
-                if getattr(self, key) != default
-            ]
+        problems = contradictions(self)
         if problems:
-            raise _Problems(problems)
+            raise Problems(problems)
         if self.levels is not None:
             _spell_as_levels(self)
         return self
@@ -393,9 +270,6 @@ class Feature(_Part):
         return {level: position for position, level in enumerate(self.levels or ())}
 
 
-_MOVING: dict[str, Any] = {"change": "any", "max_change": None, "weight": 1.0, "moves": None, "move_cost": None}
-
-
 class Policy(_Part):
     """What applicants may change, what it costs, and when the decision turns.
 
@@ -441,9 +315,9 @@ class Policy(_Part):
                     for side, useless in (("min", "up"), ("max", "down")):
                         if getattr(feature, side) is None and feature.change != useless:
                             why = 'needed with cost.unit = "percentile", which knows no price outside the population.'
-                            problems.append((f"features.{_key(name)}.{side}", why))
+                            problems.append((f"features.{toml_key(name)}.{side}", why))
             if problems:
-                raise _Problems(problems)
+                raise Problems(problems)
         return self
 
     @classmethod
@@ -472,7 +346,7 @@ class Policy(_Part):
         try:
             data = tomllib.loads(text.replace("\r\n", "\n"), parse_float=Decimal)
         except tomllib.TOMLDecodeError as error:
-            raise PolicyError(_explain_toml(str(error), text)) from None
+            raise PolicyError(explain_toml(str(error))) from None
         return cls.model_validate(data)
 
     def to_toml(self) -> str:
@@ -487,7 +361,10 @@ class Policy(_Part):
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the content: comments, the order of keys and written defaults do not matter, that of features does."""
+        """Hash of the content, to which comments, the order of keys and written defaults do not belong.
+
+        The order of the features does: it decides between plans of equal cost.
+        """
         content = {
             "schema": "fairpath.policy/1",
             "decision": self.decision.model_dump(),
@@ -518,140 +395,7 @@ class Policy(_Part):
         return self.feature(name).label or name.replace("_", " ").strip() or name
 
 
-# ------------------------------------------------------------------------------------------------- what does not fit
-
-
-def _misplaced(feature: Feature) -> list[tuple[str, str]]:
-    """Keys that mean nothing for this kind of feature."""
-    problems = []
-    if feature.kind in ("category", "flag"):
-        kind = f"a {feature.kind}"
-        wrong = ["step", "step_from", "min", "max", "max_change", "codes"]
-        wrong += ["change"] if feature.kind == "category" else []
-        remedy = "Say with moves which levels can be reached."
-    elif feature.listed and feature.kind == "ordinal":
-        kind, remedy = "an ordinal with levels", "Its changes are counted in levels: use change and max_change."
-        wrong = ["step", "step_from", "min", "max", "moves", "move_cost", "codes"]
-    else:
-        kind, remedy = f"a feature of kind {feature.kind}", "Use a category, or delete this line."
-        wrong = ["moves", "move_cost"] + (["levels"] if feature.kind != "ordinal" else [])
-        if feature.codes and feature.moves is not None:
-            wrong.remove("moves")
-            problems.append(("moves", "not supported yet: moves between codes, or from a code to a number."))
-    for key in wrong:
-        default = Feature.model_fields[key].get_default(call_default_factory=True)
-        if getattr(feature, key) != default:
-            problems.append((key, f"means nothing for {kind}. {remedy}"))
-    return problems
-
-
-def _bounds(feature: Feature) -> list[tuple[str, str]]:
-    """Contradictions among the numbers."""
-    problems = []
-    if feature.min is not None and feature.max is not None and feature.min > feature.max:
-        low, high = _plain_number(feature.min), _plain_number(feature.max)
-        problems.append(("min", f"min {low} is above max {high}. Swap them?"))
-    if feature.kind in ("integer", "ordinal") and feature.step is not None and feature.step % 1 != 0:
-        problems.append(
-            ("step", f'whole numbers need a whole step, got {feature.step}. Or use kind = "number".'),
-        )
-    if feature.kind == "number" and feature.step is None and feature.step_from == "applicant":
-        problems.append(("step_from", "needs a step."))
-    if isinstance(feature.max_change, float):
-        least = 1.0 if feature.listed else 0.0
-        if feature.max_change <= 0 or feature.max_change < least:
-            got = _plain_number(feature.max_change)
-            problems.append(("max_change", f'allows no change at all (got {got}). Use role = "fixed".'))
-    if isinstance(feature.max_change, Percent) and feature.listed:
-        problems.append(("max_change", "levels have no per cent. Give a number of levels."))
-    return problems
-
-
-def _codes(feature: Feature) -> list[tuple[str, str]]:
-    """Codes that are no numbers, or the same number twice."""
-    problems, seen = [], dict[float, str]()
-    for key in feature.codes:
-        if not _is_number(key):
-            problems.append((f"codes.{_key(key)}", 'a code is a number in quotes, such as "-9".'))
-        elif float(key) in seen:
-            problems.append((f"codes.{_key(key)}", f"the same number as {seen[float(key)]!r}."))
-        else:
-            seen[float(key)] = key
-    return problems
-
-
-def _levels(feature: Feature) -> list[tuple[str, str]]:
-    """Levels that are none or twice there, moves and prices that name others."""
-    assert feature.levels is not None
-    problems, names = list[tuple[str, str]](), set[str]()
-    seen = set[Level]()
-    for level in feature.levels:
-        if level in seen or str(level) in names:
-            problems.append(("levels", f"{_show(level)} is listed twice (levels must differ as text too)."))
-        seen.add(level)
-        names.add(str(level))
-    if not feature.levels:
-        problems.append(("levels", "expected at least one level."))
-    if feature.kind == "flag" and len(feature.levels) != 2:
-        problems.append(("levels", f"a flag has two levels, got {len(feature.levels)}."))
-    if problems:
-        return problems
-
-    def unknown(place: str, value: Level) -> None:
-        guess = did_you_mean(str(value), names)
-        problems.append((place, f"{_show(value)} is not among the levels.{guess}"))
-
-    for start, ends in (feature.moves or {}).items():
-        if _find_level(feature.levels, start) is None:
-            unknown(f"moves.{_key(start)}", start)
-        found = [_find_level(feature.levels, end) for end in ends]
-        for end, level in zip(ends, found, strict=True):
-            if level is None:
-                unknown(f"moves.{_key(start)}", end)
-            elif found.count(level) > 1:
-                problems.append((f"moves.{_key(start)}", f"{_show(level)} is listed twice."))
-            elif level == _find_level(feature.levels, start):
-                problems.append((f"moves.{_key(start)}", "a level needs no move to itself: staying is always free."))
-    for start, prices in (feature.move_cost or {}).items():
-        level = _find_level(feature.levels, start)
-        if level is None:
-            unknown(f"move_cost.{_key(start)}", start)
-            continue
-        allowed = _allowed(feature, level)
-        for end in prices:
-            target = _find_level(feature.levels, end)
-            if target is None:
-                unknown(f"move_cost.{_key(start)}.{_key(end)}", end)
-            elif target not in allowed:
-                problems.append(
-                    (f"move_cost.{_key(start)}.{_key(end)}", "is the price of a move that moves rules out.")
-                )
-    spelt = [_find_level(feature.levels, key) for key in feature.moves or {}]
-    if len(set(map(str, spelt))) < len(spelt):
-        problems.append(("moves", "two keys name the same level."))
-    return list(dict.fromkeys(problems))
-
-
-def _allowed(feature: Feature, start: Level) -> tuple[Level | None, ...]:
-    """Levels that `moves` allows from a level."""
-    assert feature.levels is not None
-    if feature.moves is None:
-        return tuple(level for level in feature.levels if level != start)
-    for key, ends in feature.moves.items():
-        if _find_level(feature.levels, key) == start:
-            return tuple(_find_level(feature.levels, end) for end in ends)
-    return ()
-
-
-def _find_level(levels: tuple[Level, ...], text: Level) -> Level | None:
-    """Return the level that a key of a TOML table names: keys are texts, and true is written in lower case."""
-    for level in levels:
-        if str(level) == str(text) or (isinstance(level, bool) and str(level).lower() == text):
-            return level
-    for level in levels:
-        if not isinstance(level, str) and _is_number(str(text)) and float(text) == level:
-            return level
-    return None
+# ---------------------------------------------------------------------------------------------------- writing the file
 
 
 def _spell_as_levels(feature: Feature) -> None:
@@ -659,133 +403,38 @@ def _spell_as_levels(feature: Feature) -> None:
     levels = feature.levels or ()
     if feature.moves is not None:
         moves = {
-            str(_find_level(levels, start)): tuple(_find_level(levels, end) for end in ends)
+            str(find_level(levels, start)): tuple(find_level(levels, end) for end in ends)
             for start, ends in feature.moves.items()
         }
         feature.__dict__["moves"] = moves
     if feature.move_cost is not None:
         feature.__dict__["move_cost"] = {
-            str(_find_level(levels, start)): {str(_find_level(levels, end)): price for end, price in prices.items()}
+            str(find_level(levels, start)): {str(find_level(levels, end)): price for end, price in prices.items()}
             for start, prices in feature.move_cost.items()
         }
 
 
-# ------------------------------------------------------------------------------------------------------ error messages
+def _tables(root: type) -> Callable[[Place], type[BaseModel]]:
+    """Return a function that tells which kind of table stands at a place below a root."""
 
+    def table(place: Place) -> type[BaseModel]:
+        if root is Policy and place:
+            if place[0] != "features":
+                return Decision if place[0] == "decision" else Cost
+            return Percent if len(place) > 2 else Feature
+        return Percent if root is Feature and place else root
 
-def _explain(error: ValidationError, root: type[BaseModel]) -> PolicyError:
-    """Turn pydantic's error into one of ours, a line for each problem."""
-    lines: list[str] = []
-    for item in error.errors(include_url=False):
-        place = tuple(part for part in item["loc"] if part not in _TAGS)
-        lines += _lines(place, dict(item), root)
-    lines = list(dict.fromkeys(lines))
-    if len(lines) == 1:
-        return PolicyError(lines[0])
-    return PolicyError(f"{len(lines)} problems in the policy:\n" + "\n".join(f"  {line}" for line in lines))
-
-
-def _lines(place: tuple[int | str, ...], item: dict[str, Any], root: type[BaseModel]) -> list[str]:
-    """Say what is wrong at one place."""
-    kind, came, context = item["type"], item.get("input"), item.get("ctx", {})
-    path = ".".join(_key(part) if isinstance(part, str) else str(part) for part in place) or "the policy"
-    reason = context.get("error")
-    if isinstance(reason, _Problems):
-        below = "" if not place else path + "."
-        return [f"{below}{key}: {message}" for key, message in reason.problems]
-    if kind == "extra_forbidden":
-        key = str(place[-1])
-        if key in _LATER:
-            return [f"{path}: not supported yet: {_LATER[key]}. Delete it."]
-        known = list(_table(place[:-1], root).model_fields)
-        guess = did_you_mean(key, known)
-        return [f"{path}: unknown key.{guess}" + ("" if guess else f" Expected one of {', '.join(known)}.")]
-    if kind == "missing":
-        about = _table(place[:-1], root).model_fields[str(place[-1])].description or ""
-        return [f"{path}: is missing. Expected: {about[:1].lower()}{' '.join(about[1:].split())}"]
-    if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", context["expected"])
-        return [
-            f"{path}: {_show(came)} is not allowed. Expected {context['expected']}.{did_you_mean(str(came), words)}"
-        ]
-    if kind == "value_error":
-        return [f"{path}: {reason}"]
-    if kind in ("greater_than_equal", "greater_than"):
-        return [f"{path}: must not be below {_plain_number(float(context.popitem()[1]))}, got {_show(came)}."]
-    if kind == "too_short":
-        return [f"{path}: expected at least one feature, such as [features.income]."]
-    wanted = {"string_type": "a text in quotes", "string_sub_type": "a text in quotes", "bool_type": "true or false"}
-    return [f"{path}: expected {wanted.get(kind, 'a table')}, got {_show(came)}."]
-
-
-def _table(place: tuple[int | str, ...], root: type[BaseModel]) -> type[BaseModel]:
-    """Return the kind of table that stands at a place."""
-    if root is Policy and place:
-        if place[0] != "features":
-            return Decision if place[0] == "decision" else Cost
-        root, place = Feature, place[2:]
-    return Percent if root is Feature and place else root
-
-
-def _explain_toml(message: str, text: str) -> str:
-    """Put a TOML parser's message into the policy's words."""
-    line = re.search(r" \(at line (\d+), column \d+\)", message)
-    twice = re.match(r"Cannot declare \((.*)\) twice", message)
-    if twice:
-        names = re.findall(r"'([^']*)'|\"([^\"]*)\"", twice.group(1))
-        name = ".".join(_key(single or double) for single, double in names)
-        again = f" The second [{name}] is in line {line.group(1)}." if line else ""
-        return f"{name}: declared twice.{again} Delete one of them."
-    return f"the policy is not valid TOML: {message}."
-
-
-# ---------------------------------------------------------------------------------------------------- writing the file
-
-
-def _key(name: str) -> str:
-    """Return a key as TOML writes it."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
-
-
-def _text(value: str) -> str:
-    """Return a text as a basic TOML string."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _plain_number(value: float) -> str:
-    """Return a number without a needless ``.0``."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
-
-
-def _value(value: Any) -> str:
-    """Return a value as TOML writes it, its type kept."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_value(v) for v in value) + "]"
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + " }" if value else "{}"
-    if isinstance(value, Decimal):
-        return _decimal(value)
-    return repr(value)
-
-
-def _decimal(value: Decimal) -> str:
-    """Return a step without exponent or needless zeros, so that equal steps read alike."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return table
 
 
 def _to_toml(policy: Policy) -> str:
     lines = ["[decision]"]
-    lines += [f"{key} = {_value(getattr(policy.decision, key))}" for key in Decision.model_fields]
+    lines += [f"{key} = {toml_value(getattr(policy.decision, key))}" for key in Decision.model_fields]
     lines += ["", "[cost]"]
     cost = {key: getattr(policy.cost, key) for key in Cost.model_fields}
-    lines += [f"{key} = {_value(value)}" for key, value in cost.items() if value is not None]
+    lines += [f"{key} = {toml_value(value)}" for key, value in cost.items() if value is not None]
     for name, feature in policy.features.items():
-        lines += ["", f"[features.{_key(name)}]"]
+        lines += ["", f"[features.{toml_key(name)}]"]
         for key, field in Feature.model_fields.items():
             value = getattr(feature, key)
             if field.is_required() or value != field.get_default(call_default_factory=True):
@@ -799,7 +448,7 @@ def _tidy(schema: Any) -> Any:
         return [_tidy(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    out = {}
+    out: dict[str, Any] = {}
     for key, value in schema.items():
         if (key == "title" and isinstance(value, str)) or (key == "default" and value is None):
             continue
@@ -813,16 +462,16 @@ def _tidy(schema: Any) -> Any:
 
 def _limit(value: Any) -> str:
     if isinstance(value, Percent):
-        return _value({"percent": value.percent, "at_least": value.at_least})
+        return toml_value({"percent": value.percent, "at_least": value.at_least})
     if isinstance(value, float):
-        return _plain_number(value)
-    return _value(value)
+        return plain_number(value)
+    return toml_value(value)
 
 
 def _canonical(feature: Feature) -> dict[str, Any]:
     """The content of a feature; equal content gives equal text."""
     content = feature.model_dump()
-    content["step"] = None if feature.step is None else _decimal(feature.step)
+    content["step"] = None if feature.step is None else decimal_text(feature.step)
     if feature.moves is not None:
         ends = {start: sorted(feature._positions[v] for v in to) for start, to in feature.moves.items()}
         content["moves"] = {start: positions for start, positions in ends.items() if positions}
@@ -869,22 +518,19 @@ def check_costs(policy: Policy, population: Population | None = None) -> None:
     if sum(kept) > LARGEST_COST:
         worst = max(largest, key=lambda name: largest[name])
         raise PolicyError(
-            f"features.{_key(worst)}: the largest cost of a plan is {sum(kept) / 1e6:.3g} units, most of it from this "
-            f"feature; at most {LARGEST_COST / 1e6:.3g} can be added up exactly. "
+            f"features.{toml_key(worst)}: the largest cost of a plan is {sum(kept) / 1e6:.3g} units, most of it from "
+            f"this feature; at most {LARGEST_COST / 1e6:.3g} can be added up exactly. "
             "Give it a smaller weight, bounds or a max_change, or choose another cost.unit."
         )
 
 
 def _same_meaning(name: str, feature: Feature, summary: Summary) -> None:
+    remedy = "Summarise its rows again with this policy."
     if set(summary.codes) != set(feature.code_values):
-        raise DataError(
-            f"the population was summarised with other codes of {name!r} than the policy's. Summarise it again with this policy."
-        )
+        raise DataError(f"the population was summarised with other codes of {name!r} than the policy's. {remedy}")
     wanted = None if feature.levels is None else tuple(map(str, feature.levels))
     if (None if summary.levels is None else tuple(map(str, summary.levels))) != wanted:
-        raise DataError(
-            f"the population was summarised with other levels of {name!r} than the policy's. Summarise it again with this policy."
-        )
+        raise DataError(f"the population was summarised with other levels of {name!r} than the policy's. {remedy}")
 
 
 def _largest_step(feature: Feature, summary: Summary | None, unit: str) -> float:

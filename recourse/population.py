@@ -9,6 +9,7 @@ import numbers
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import pandas as pd
 from .errors import DataError, UnknownFeature, did_you_mean
 
 if TYPE_CHECKING:
-    from .policy import Feature, Level, Policy
+    from .policy import Feature, Policy
 
 MOST_KNOTS = 1001
 LARGEST_VALUE = 1e150  # squares of what lies below stay finite
@@ -129,8 +130,8 @@ class Population:
     def unit(self, name: str, kind: str) -> float:
         """Return what one unit of a change of a feature is measured in.
 
-        `kind` is "mad", "std", "range" or "raw". A spread of 0 gives way to the sample standard deviation and that to 1;
-        "raw" and "percentile" are 1.
+        `kind` is "mad", "std", "range" or "raw". A spread of 0 gives way to the sample standard deviation and that to
+        1; "raw" and "percentile" are 1.
         """
         return self.summary(name).unit(kind)
 
@@ -240,7 +241,7 @@ def _read_number(value: Any) -> float:
         return math.nan
     if isinstance(value, numbers.Number) or hasattr(value, "__float__"):
         try:
-            return float(value)  # type: ignore[arg-type]
+            return float(value)
         except OverflowError:
             return math.inf
         except (TypeError, ValueError):
@@ -351,11 +352,7 @@ def _to_dict(summary: Summary) -> dict[str, Any]:
 
 def _from_dict(data: Mapping[str, Any]) -> Summary:
     knots, shares = tuple(map(float, data.get("knots", ()))), tuple(map(float, data.get("shares", ())))
-    if (
-        len(knots) != len(shares)
-        or len(knots) > MOST_KNOTS
-        or any(a >= b for a, b in zip(knots, knots[1:], strict=False))
-    ):
+    if len(knots) != len(shares) or len(knots) > MOST_KNOTS or any(a >= b for a, b in pairwise(knots)):
         raise ValueError("knots must increase, with a share each")
     return Summary(
         n=int(data["n"]),
