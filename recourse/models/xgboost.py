@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ModelError, UnsupportedModel
 from .base import Column, Level, Model, Wanted, fingerprint
+from .categories import left_of, native_codes, to_native, width_of
 from .selfcheck import Native, self_check
 from .trees import Trees
 
@@ -86,9 +87,11 @@ def _read(name: str, booster: Any, wanted: Wanted, *, cut: bool, notes: tuple[st
     booster, learner = _flat(booster, learner, rounds)
     empty = _empty(learner)
     base = float(empty.predict(_library().DMatrix(np.zeros((1, 1)), nthread=1), output_margin=True)[0])
-    columns = _columns(name, learner, wanted)
-    core, leaf_id = _trees(learner, columns, base, positive=positive)
-    native = _native(booster, empty, learner, leaf_id, positive=positive, margins=wanted.score == "decision_function")
+    columns, codes = _columns(name, learner, wanted)
+    core, leaf_id = _trees(learner, columns, codes, base, positive=positive)
+    moved = {j: table for j, table in codes.items() if not np.array_equal(table, np.arange(len(table)))}
+    margins = wanted.score == "decision_function"
+    native = _native(booster, empty, learner, leaf_id, moved, positive=positive, margins=margins)
     checked = self_check(name, core, native)
     return Model(name, core, native.score, native.raw, native.squash, fingerprint(core), checked, notes)
 
@@ -149,22 +152,22 @@ def _document(learner: dict[str, Any]) -> bytearray:
     return bytearray(json.dumps({"learner": learner, "version": version}).encode())
 
 
-def _columns(name: str, learner: dict[str, Any], wanted: Wanted) -> tuple[Column, ...]:
+def _columns(name: str, learner: dict[str, Any], wanted: Wanted) -> tuple[tuple[Column, ...], dict[int, np.ndarray]]:
+    """The inputs, and for each categorical one XGBoost's integer of every level."""
     n = int(learner["learner_model_param"]["num_feature"])
     names = wanted.named(name, learner.get("feature_names"), n)
     types = learner.get("feature_types") or ["q"] * n
-    stored = _stored_levels(learner["gradient_booster"]["model"].get("cats"), n)
-    return tuple(
-        Column(column, None if kind != "c" else levels or wanted.levels_of(name, column))
-        for column, kind, levels in zip(names, types, stored, strict=True)
-    )
-
-
-def _stored_levels(cats: dict[str, Any] | None, n: int) -> list[tuple[Level, ...] | None]:
-    """Levels of each feature in the order of their codes, as XGBoost keeps them since 3.1."""
-    if not cats or not cats.get("enc"):
-        return [None] * n
-    return [_level_values(enc) or None for enc in cats["enc"]]
+    # since 3.1 the file spells out each feature's levels, in the order of their codes
+    stored = (learner["gradient_booster"]["model"].get("cats") or {}).get("enc") or [{"values": []}] * n
+    columns, codes = [], {}
+    for j, (column, kind, spelt) in enumerate(zip(names, types, stored, strict=True)):
+        if kind != "c":
+            columns.append(Column(column))
+            continue
+        levels = _level_values(spelt) or wanted.levels_of(name, column)
+        columns.append(Column(column, levels))
+        codes[j] = np.arange(len(levels)) if len(spelt["values"]) else native_codes(column, levels)
+    return tuple(columns), codes
 
 
 def _level_values(enc: dict[str, Any]) -> tuple[Level, ...]:
@@ -176,17 +179,22 @@ def _level_values(enc: dict[str, Any]) -> tuple[Level, ...]:
 
 
 def _trees(
-    learner: dict[str, Any], columns: tuple[Column, ...], base: float, *, positive: bool
+    learner: dict[str, Any],
+    columns: tuple[Column, ...],
+    codes: dict[int, np.ndarray],
+    base: float,
+    *,
+    positive: bool,
 ) -> tuple[Trees, np.ndarray]:
     """All trees in one set of arrays, and the library's number of each node."""
     documents = learner["gradient_booster"]["model"]["trees"]
-    width = max((len(c.levels) for c in columns if c.levels is not None), default=1)
+    width = width_of(columns)
     parts: list[tuple[np.ndarray, ...]] = []
     sets: list[np.ndarray] = []
     roots, start = [], 0
     for document in documents:
         roots.append(start)
-        part = _tree(document, start, width, sets)
+        part = _tree(document, start, codes, width, sets)
         start += len(part[0])
         parts.append(part)
     joined = [np.concatenate(field) for field in zip(*parts, strict=True)] if parts else None
@@ -202,12 +210,14 @@ def _trees(
     return core, leaf_id
 
 
-def _tree(document: dict[str, Any], start: int, width: int, sets: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+def _tree(
+    document: dict[str, Any], start: int, codes: dict[int, np.ndarray], width: int, sets: list[np.ndarray]
+) -> tuple[np.ndarray, ...]:
     left = np.array(document["left_children"], dtype=np.int32)
     right = np.array(document["right_children"], dtype=np.int32)
     condition = np.array(document["split_conditions"], dtype=np.float32).astype(np.float64)
     leaf = left < 0
-    listed = np.array(document.get("split_type") or [0] * len(left)) == 1
+    category = np.array(document.get("split_type") or [0] * len(left)) == 1
     feature = np.where(leaf, -1, np.array(document["split_indices"])).astype(np.int32)
     members = np.full(len(left), -1, dtype=np.int32)
     spans = zip(
@@ -217,12 +227,10 @@ def _tree(document: dict[str, Any], start: int, width: int, sets: list[np.ndarra
         strict=True,
     )
     for node, begin, size in spans:
-        goes_left = np.ones(width, dtype=bool)  # the list names what goes right
-        codes = np.array(document["categories"][begin : begin + size], dtype=np.int64)
-        goes_left[codes[codes < width]] = False
+        listed = document["categories"][begin : begin + size]
         members[node] = len(sets)
-        sets.append(goes_left)
-    threshold = np.where(leaf | listed, np.nan, condition)
+        sets.append(left_of(codes[int(feature[node])], listed, width, listed_left=False))
+    threshold = np.where(leaf | category, np.nan, condition)
     value = np.where(leaf, condition, 0.0)
     missing_left = np.array(document["default_left"], dtype=bool) & ~leaf
     here = np.arange(len(left))
@@ -246,7 +254,14 @@ def _reached(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _native(
-    booster: Any, empty: Any, learner: dict[str, Any], leaf_id: np.ndarray, *, positive: bool, margins: bool
+    booster: Any,
+    empty: Any,
+    learner: dict[str, Any],
+    leaf_id: np.ndarray,
+    moved: dict[int, np.ndarray],
+    *,
+    positive: bool,
+    margins: bool,
 ) -> Native:
     xgb = _library()
     types = learner.get("feature_types") or None
@@ -255,7 +270,7 @@ def _native(
 
     def matrix_of(matrix: np.ndarray, margin: np.ndarray | None = None) -> Any:
         return xgb.DMatrix(
-            np.ascontiguousarray(matrix, dtype=np.float64), feature_names=names, feature_types=types,
+            np.ascontiguousarray(to_native(matrix, moved), dtype=np.float64), feature_names=names, feature_types=types,
             base_margin=margin, nthread=1, enable_categorical=True,
         )  # fmt: skip
 

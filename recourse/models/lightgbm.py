@@ -1,0 +1,362 @@
+"""LightGBM's boosters, wrappers and text files as neutral trees."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError, UnsupportedModel
+from .base import Column, Model, Wanted, fingerprint
+from .categories import left_of, native_codes, to_native, width_of
+from .selfcheck import Native, self_check
+from .trees import Trees
+
+PROBABILITIES = ("binary", "cross_entropy", "xentropy")
+SUPPORTED = (
+    "Supported: LightGBM's gbdt, goss, dart and rf with the objective binary or cross_entropy, "
+    'or with one of your own and score = "decision_function"'
+)
+ZERO = float(np.float32(1e-35))  # LightGBM takes a number no larger than this for 0
+CATEGORICAL, DEFAULT_LEFT = 1, 2  # bits of decision_type; the next two bits are the missing type
+NONE, ZERO_IS_MISSING, NAN_IS_MISSING = 0, 1, 2
+
+
+def read(source: Any, wanted: Wanted) -> Model:
+    """Read a Booster or an LGBMClassifier, up to the best iteration if training stopped early, as both predict."""
+    lgb = _library()
+    name = f"lightgbm.{type(source).__name__}"
+    classes: Any = (0, 1)
+    booster = source
+    if isinstance(source, lgb.LGBMClassifier):
+        try:
+            booster, classes = source.booster_, source.classes_
+        except Exception:
+            raise ModelError(f"the {name} is not fitted; call fit first") from None
+    elif not isinstance(source, lgb.Booster):
+        raise UnsupportedModel(f"{name} cannot be read exactly. {SUPPORTED}, as Booster, LGBMClassifier or text file")
+    best, rounds = int(booster.best_iteration), int(booster.current_iteration())
+    notes: tuple[str, ...] = ()
+    if 0 < best < rounds:
+        notes = (f"early stopping: the first {best} rounds are used, as predict does",)
+    return _read(name, booster.model_to_string(), wanted, classes, notes)
+
+
+def read_file(content: bytes, wanted: Wanted) -> Model:
+    """Read a text file that ``save_model`` wrote."""
+    _library()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise ModelError("the LightGBM file is damaged: it is not text") from None
+    return _read("lightgbm.Booster", text, wanted, (0, 1), ())
+
+
+def _library() -> Any:
+    try:
+        import lightgbm
+    except ImportError:
+        raise UnsupportedModel("this model needs the library that made it: pip install 'fairpath[lightgbm]'") from None
+    return lightgbm
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Text:
+    """A model file cut into its parts."""
+
+    header: dict[str, str]
+    trees: list[dict[str, str]]
+    parameters: dict[str, str]
+
+
+def _read(name: str, text: str, wanted: Wanted, classes: Any, notes: tuple[str, ...]) -> Model:
+    parts = _parse(text)
+    _refuse(name, parts, wanted)
+    positive = wanted.positive(name, classes)
+    booster = _own(text)
+    columns, codes = _columns(name, booster, parts, wanted)
+    try:
+        core, leaf_id = _trees(parts, columns, codes, positive=positive)
+    except (KeyError, ValueError, IndexError) as error:
+        raise ModelError(f"the LightGBM file is damaged: a tree lacks {error}") from None
+    moved = {j: table for j, table in codes.items() if not np.array_equal(table, np.arange(len(table)))}
+    native = _native(booster, parts, leaf_id, moved, positive=positive, margins=wanted.score == "decision_function")
+    checked = self_check(name, core, native)
+    return Model(name, core, native.score, native.raw, native.squash, fingerprint(core), checked, notes)
+
+
+def _own(text: str) -> Any:
+    lgb = _library()
+    try:
+        return lgb.Booster(model_str=text)
+    except (lgb.basic.LightGBMError, ValueError) as error:
+        raise ModelError(f"LightGBM cannot load the file, it is damaged or no model: {error}") from None
+
+
+def _parse(text: str) -> _Text:
+    """Cut the text into header, trees and parameters; a truncated one is refused before LightGBM sees it."""
+    if "\nend of trees" not in text:
+        raise ModelError("the LightGBM file is truncated: it has no line 'end of trees'; save the model again")
+    body, _, tail = text.partition("\nend of trees")
+    head, *sections = re.split(r"\n(?=Tree=\d+\n)", body.replace("\r\n", "\n"))
+    header = _fields(head)
+    expected = len(header.get("tree_sizes", "").split())
+    if expected != len(sections):
+        raise ModelError(f"the LightGBM file is damaged: {len(sections)} trees of {expected}; save the model again")
+    if not sections:
+        raise ModelError("the LightGBM model has no trees; fit it first")
+    parameters = dict(re.findall(r"^\[(\w+): ?(.*)\]\r?$", tail, flags=re.MULTILINE))
+    return _Text(header, [_fields(section) for section in sections], parameters)
+
+
+def _fields(section: str) -> dict[str, str]:
+    lines = (line.partition("=") for line in section.splitlines() if line.strip())
+    return {key: value for key, _, value in lines}
+
+
+def _refuse(name: str, parts: _Text, wanted: Wanted) -> None:
+    """Name what cannot be read exactly."""
+    objective = parts.header.get("objective", "").partition(" ")[0]
+    if int(parts.header.get("num_class", "1")) > 1 or int(parts.header.get("num_tree_per_iteration", "1")) > 1:
+        raise UnsupportedModel(
+            f"{name} has {parts.header.get('num_class')} classes; recourse needs a classifier of two classes. {SUPPORTED}"
+        )
+    if any(tree.get("is_linear", "0") != "0" for tree in parts.trees):
+        raise UnsupportedModel(
+            f"{name} has linear models in its leaves (linear_tree) and cannot be read exactly. {SUPPORTED}. "
+            "A route for black boxes is planned"
+        )
+    if objective in PROBABILITIES:
+        return
+    if objective in ("", "custom", "none", "null", "na"):
+        if wanted.score == "probability":
+            raise ModelError(
+                f"{name} was trained with an objective of your own and gives raw scores, not probabilities; "
+                'set decision.score = "decision_function" and a threshold on the raw score'
+            )
+        return
+    raise UnsupportedModel(
+        f"{name} with objective {objective!r} cannot be read exactly. {SUPPORTED}. A route for black boxes is planned"
+    )
+
+
+def _columns(name: str, booster: Any, parts: _Text, wanted: Wanted) -> tuple[tuple[Column, ...], dict[int, np.ndarray]]:
+    """The inputs, and for each categorical one the library's integer of every level."""
+    stored = parts.header["feature_names"].split()
+    n = len(stored)
+    if wanted.columns is not None and stored == [f"Column_{j}" for j in range(n)]:
+        stored = []  # LightGBM's own names for the columns of an array
+    names = wanted.named(name, stored, n)
+    categorical = _categorical(parts)
+    spelt = booster.pandas_categorical or []
+    if spelt and len(spelt) != len(categorical):
+        raise UnsupportedModel(
+            f"{name} was fitted on {len(spelt)} pandas category columns but treats {len(categorical)} as categories; "
+            "ordered categories are not read: give their codes as numbers, or make them unordered, and fit again"
+        )
+    columns, codes = [], {}
+    for j, column in enumerate(names):
+        if j not in categorical:
+            columns.append(Column(column))
+            continue
+        levels = tuple(spelt[categorical.index(j)]) if spelt else wanted.levels_of(name, column)
+        columns.append(Column(column, levels))
+        codes[j] = np.arange(len(levels)) if spelt else native_codes(column, levels)
+    return tuple(columns), codes
+
+
+def _categorical(parts: _Text) -> list[int]:
+    """Columns that LightGBM treats as categories: as declared, as binned, or as split."""
+    found = {int(j) for j in re.findall(r"\d+", parts.parameters.get("categorical_feature", ""))}
+    for j, info in enumerate(parts.header.get("feature_infos", "").split()):
+        if info != "none" and not info.startswith("["):
+            found.add(j)
+    for tree in parts.trees:
+        kinds = tree.get("decision_type", "").split()
+        features = tree.get("split_feature", "").split()
+        found |= {int(j) for j, kind in zip(features, kinds, strict=False) if int(kind) & CATEGORICAL}
+    return sorted(found)
+
+
+def _trees(
+    parts: _Text, columns: tuple[Column, ...], codes: dict[int, np.ndarray], *, positive: bool
+) -> tuple[Trees, np.ndarray]:
+    """All trees in one set of arrays, and the library's number of each leaf."""
+    nodes = _Nodes(codes, width_of(columns))
+    roots = [nodes.add(tree) for tree in parts.trees]
+    sign = 1.0 if positive else -1.0
+    core = Trees(
+        columns,
+        np.array(nodes.feature, dtype=np.int32),
+        np.array(nodes.threshold, dtype=np.float64),
+        np.array(nodes.members, dtype=np.int32),
+        np.array(nodes.sets, dtype=bool).reshape(len(nodes.sets), nodes.width),
+        np.array(nodes.missing_left, dtype=bool),
+        np.array(nodes.left, dtype=np.int32),
+        np.array(nodes.right, dtype=np.int32),
+        sign * np.array(nodes.value, dtype=np.float64),
+        np.array(roots, dtype=np.int32),
+        base=0.0,
+    )
+    return core, np.array(nodes.leaf_id, dtype=np.int64)
+
+
+class _Nodes:
+    """Growing lists of nodes, to which trees are added."""
+
+    def __init__(self, codes: dict[int, np.ndarray], width: int) -> None:
+        self.codes, self.width = codes, width
+        self.feature: list[int] = []
+        self.threshold: list[float] = []
+        self.members: list[int] = []
+        self.sets: list[np.ndarray] = []
+        self.missing_left: list[bool] = []
+        self.left: list[int] = []
+        self.right: list[int] = []
+        self.value: list[float] = []
+        self.leaf_id: list[int] = []
+
+    def add(self, tree: dict[str, str]) -> int:
+        """Add one tree and return its root: the tests first, then their extra halves, then the leaves."""
+        values = [float(v) for v in tree["leaf_value"].split()]
+        n = int(tree["num_leaves"])
+        if len(values) != n:
+            raise ValueError(f"{n - len(values)} leaf values")
+        if n == 1:
+            return self._leaf(values[0], 0)
+        features, kinds = _integers(tree, "split_feature", n - 1), _integers(tree, "decision_type", n - 1)
+        lefts, rights = _integers(tree, "left_child", n - 1), _integers(tree, "right_child", n - 1)
+        thresholds = [float(t) for t in tree["threshold"].split()]
+        start = len(self.feature)
+        for _ in range(n - 1):
+            self._node(-1, math.nan, -1, False, -1, -1)
+        leaves = [self._leaf(value, i) for i, value in enumerate(values)]
+        for i in range(n - 1):
+            left, right = (start + c if c >= 0 else leaves[-c - 1] for c in (lefts[i], rights[i]))
+            if kinds[i] & CATEGORICAL:
+                self._category(start + i, features[i], _listed(tree, int(thresholds[i])), left, right)
+            else:
+                self._number(start + i, features[i], thresholds[i], kinds[i], left, right)
+        return start
+
+    def _category(self, at: int, feature: int, listed: list[int], left: int, right: int) -> None:
+        """A listed category goes left; anything else, missing included, goes right."""
+        self._put(at, feature, math.nan, len(self.sets), False, left, right)
+        self.sets.append(left_of(self.codes[feature], listed, self.width, listed_left=True))
+
+    def _number(self, at: int, feature: int, threshold: float, kind: int, left: int, right: int) -> None:
+        """A number goes left when it is at most the threshold, where LightGBM takes tiny numbers for 0.
+
+        With zero as missing, 0 goes by the default; against the order of the other numbers, that takes three tests.
+        """
+        default_left = bool(kind & DEFAULT_LEFT)
+        missing = (kind >> 2) & 3
+        zero_left = threshold >= 0.0
+        border = _after(threshold) if abs(threshold) > ZERO else _after(ZERO) if zero_left else -ZERO
+        if missing != ZERO_IS_MISSING:
+            missing_left = default_left if missing == NAN_IS_MISSING else zero_left
+            self._put(at, feature, border, -1, missing_left, left, right)
+        elif abs(threshold) <= ZERO:
+            self._put(at, feature, _after(ZERO) if default_left else -ZERO, -1, default_left, left, right)
+        elif default_left == zero_left:
+            self._put(at, feature, border, -1, default_left, left, right)
+        elif zero_left:  # 0 goes right, although the numbers around it go left
+            beyond = self._node(feature, border, -1, False, left, right)
+            middle = self._node(feature, _after(ZERO), -1, True, right, beyond)
+            self._put(at, feature, -ZERO, -1, False, left, middle)
+        else:  # 0 goes left, although the numbers around it go right
+            beyond = self._node(feature, _after(ZERO), -1, True, left, right)
+            middle = self._node(feature, -ZERO, -1, False, right, beyond)
+            self._put(at, feature, border, -1, True, left, middle)
+
+    def _leaf(self, value: float, number: int) -> int:
+        at = self._node(-1, math.nan, -1, False, -1, -1)
+        self.value[at], self.leaf_id[at] = value, number
+        return at
+
+    def _node(self, feature: int, threshold: float, members: int, missing_left: bool, left: int, right: int) -> int:
+        self.feature.append(feature)
+        self.threshold.append(threshold)
+        self.members.append(members)
+        self.missing_left.append(missing_left)
+        self.left.append(left)
+        self.right.append(right)
+        self.value.append(0.0)
+        self.leaf_id.append(-1)
+        return len(self.feature) - 1
+
+    def _put(
+        self, at: int, feature: int, threshold: float, members: int, missing_left: bool, left: int, right: int
+    ) -> None:
+        self.feature[at], self.threshold[at], self.members[at] = feature, threshold, members
+        self.missing_left[at], self.left[at], self.right[at] = missing_left, left, right
+
+
+def _after(x: float) -> float:
+    return math.nextafter(x, math.inf)
+
+
+def _integers(tree: dict[str, str], key: str, n: int) -> list[int]:
+    values = [int(v) for v in tree[key].split()]
+    if len(values) != n:
+        raise ValueError(f"{n - len(values)} entries of {key}")
+    return values
+
+
+def _listed(tree: dict[str, str], which: int) -> list[int]:
+    """Categories in one of the tree's bitsets, which are words of 32 bits."""
+    bounds = [int(b) for b in tree["cat_boundaries"].split()]
+    words = [int(w) for w in tree["cat_threshold"].split()][bounds[which] : bounds[which + 1]]
+    return [32 * i + bit for i, word in enumerate(words) for bit in range(32) if word >> bit & 1]
+
+
+def _native(
+    booster: Any, parts: _Text, leaf_id: np.ndarray, moved: dict[int, np.ndarray], *, positive: bool, margins: bool
+) -> Native:
+    objective = parts.header.get("objective", "")
+    sigmoid = float(dict(w.split(":", 1) for w in objective.split() if ":" in w).get("sigmoid", 1.0))
+    divisor = float(len(parts.trees)) if "average_output" in parts.header else 1.0
+
+    def predict(matrix: np.ndarray, **how: Any) -> np.ndarray:
+        cells = np.ascontiguousarray(to_native(matrix, moved), dtype=np.float64)
+        return np.asarray(booster.predict(cells, num_threads=1, **how))
+
+    def oriented(margin: np.ndarray) -> np.ndarray:
+        return np.asarray(margin if positive else -margin, dtype=np.float64)
+
+    def favourable(p: np.ndarray) -> np.ndarray:
+        return np.asarray(p if positive else 1.0 - p, dtype=np.float64)
+
+    def raw(matrix: np.ndarray) -> np.ndarray:
+        return oriented(predict(matrix, raw_score=True))
+
+    def score(matrix: np.ndarray) -> np.ndarray:
+        return favourable(predict(matrix))
+
+    def squash(raw: np.ndarray) -> np.ndarray:
+        return favourable(np.array([_logistic(sigmoid * (x / divisor)) for x in oriented(raw).tolist()]))
+
+    def same(raw: np.ndarray) -> np.ndarray:
+        return np.asarray(raw, dtype=np.float64)
+
+    def leaves(matrix: np.ndarray, first: int, last: int) -> np.ndarray:
+        found = predict(matrix, pred_leaf=True, start_iteration=first, num_iteration=last - first)
+        return found.reshape(len(matrix), -1).astype(np.int64)
+
+    def values(matrix: np.ndarray, tree: int) -> np.ndarray:
+        return oriented(predict(matrix, raw_score=True, start_iteration=tree, num_iteration=1))
+
+    if margins:
+        return Native(raw, raw, same, leaves, leaf_id, values)
+    return Native(raw, score, squash, leaves, leaf_id, values)
+
+
+def _logistic(x: float) -> float:
+    """C's exp, as the library calls it; numpy's own differs in the last bit."""
+    try:
+        return 1.0 / (1.0 + math.exp(-x))
+    except OverflowError:
+        return 0.0
