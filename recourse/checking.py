@@ -205,6 +205,8 @@ class _Rules:
             if name not in self._knots:
                 self._knots[name] = self._population.knots(name)
             values, shares = self._knots[name]
+            if not len(values):  # a column of nothing but missing values and codes: all places are one
+                return 0.0
             return weight * abs(float(np.interp(after, values, shares)) - float(np.interp(before, values, shares)))
         if name not in self._units:
             self._units[name] = self._population.unit(name, unit)
@@ -284,7 +286,8 @@ def _listed(feature: Feature, before: Value, after: Value) -> str | None:
     if feature.change == "down" and end > start:
         return f"{after!r} comes after {before!r}, the policy allows only earlier levels"
     levels = levels_of(feature)
-    if feature.moves and str(levels[end]) not in {str(level) for level in feature.moves.get(str(levels[start]), ())}:
+    reachable = levels if feature.moves is None else feature.moves.get(str(levels[start]), ())
+    if levels[end] not in reachable:
         return f"the policy's moves do not lead from {before!r} to {after!r}"
     if feature.kind == "ordinal" and feature.max_change is not None:
         change = feature.max_change
