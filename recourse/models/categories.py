@@ -39,10 +39,10 @@ def to_native(matrix: np.ndarray, codes: Mapping[int, np.ndarray]) -> np.ndarray
     return out
 
 
-def left_of(codes: Sequence[int], listed: Sequence[int], width: int, *, listed_left: bool) -> np.ndarray:
+def left_of(codes: np.ndarray, listed: Sequence[int], width: int, *, listed_left: bool) -> np.ndarray:
     """Return a row of `Trees.sets`: which of our codes go left when the library's `listed` go one way."""
     row = np.zeros(width, dtype=bool)
-    row[: len(codes)] = np.isin(np.asarray(codes, dtype=np.int64), np.asarray(listed, dtype=np.int64))
+    row[: len(codes)] = np.isin(codes, np.asarray(listed, dtype=np.int64))
     return row if listed_left else ~row
 
 

@@ -121,9 +121,8 @@ def _refuse(name: str, parts: _Text, wanted: Wanted) -> None:
     """Name what cannot be read exactly."""
     objective = parts.header.get("objective", "").partition(" ")[0]
     if int(parts.header.get("num_class", "1")) > 1 or int(parts.header.get("num_tree_per_iteration", "1")) > 1:
-        raise UnsupportedModel(
-            f"{name} has {parts.header.get('num_class')} classes; recourse needs a classifier of two classes. {SUPPORTED}"
-        )
+        classes = parts.header.get("num_class")
+        raise UnsupportedModel(f"{name} has {classes} classes; recourse needs a classifier of two. {SUPPORTED}")
     if any(tree.get("is_linear", "0") != "0" for tree in parts.trees):
         raise UnsupportedModel(
             f"{name} has linear models in its leaves (linear_tree) and cannot be read exactly. {SUPPORTED}. "

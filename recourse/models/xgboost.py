@@ -143,8 +143,10 @@ def _empty(learner: dict[str, Any]) -> Any:
         "iteration_indptr": [0],
         "gbtree_model_param": outer["model"]["gbtree_model_param"] | {"num_trees": "0"},
     }
+    # an average taken from data would be taken again where there are no trees yet
+    fixed = {"learner_model_param": learner["learner_model_param"] | {"boost_from_average": "0"}}
     plain: dict[str, list[str]] = {"feature_names": [], "feature_types": []}
-    return _own(_document(learner | plain | {"gradient_booster": outer}))
+    return _own(_document(learner | fixed | plain | {"gradient_booster": outer}))
 
 
 def _document(learner: dict[str, Any]) -> bytearray:
@@ -164,18 +166,34 @@ def _columns(name: str, learner: dict[str, Any], wanted: Wanted) -> tuple[tuple[
         if kind != "c":
             columns.append(Column(column))
             continue
-        levels = _level_values(spelt) or wanted.levels_of(name, column)
+        levels = _spelt(name, column, spelt, wanted) if spelt["values"] else wanted.levels_of(name, column)
         columns.append(Column(column, levels))
-        codes[j] = np.arange(len(levels)) if len(spelt["values"]) else native_codes(column, levels)
+        codes[j] = np.arange(len(levels)) if spelt["values"] else native_codes(column, levels)
     return tuple(columns), codes
 
 
-def _level_values(enc: dict[str, Any]) -> tuple[Level, ...]:
-    values = enc["values"]
+def _spelt(name: str, column: str, enc: dict[str, Any], wanted: Wanted) -> tuple[Level, ...]:
+    """Return the levels that the model stores."""
     if "offsets" not in enc:
-        return tuple(values)
-    raw = np.array(values, dtype=np.int8).tobytes()
-    return tuple(raw[a:b].decode() for a, b in zip(enc["offsets"][:-1], enc["offsets"][1:], strict=True))
+        return tuple(enc["values"])
+    text = np.array(enc["values"], dtype=np.int8).tobytes()
+    bounds = enc["offsets"]
+    if text.isascii():
+        return tuple(text[a:b].decode() for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+    # XGBoost counts characters where it should count bytes and so cuts the text short: only a check is left of it
+    if column not in wanted.levels:
+        raise ModelError(
+            f"{name} stores the levels of {column!r} damaged, as XGBoost does with letters beyond ASCII; "
+            f"list them in the policy, [features.{column}] levels = [...], in the order of the codes"
+        )
+    levels = wanted.levels_of(name, column)
+    lengths = np.diff(bounds).tolist()
+    if [len(str(x)) for x in levels] != lengths or not "".join(map(str, levels)).encode().startswith(text):
+        raise ModelError(
+            f"the policy's levels of {column!r} are not those of {name} in the order of its codes: their lengths are "
+            f"{lengths} letters and they begin {text.decode(errors='replace')!r}"
+        )
+    return levels
 
 
 def _trees(
