@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from ._policy_values import Level, Problems, find_level, is_number, plain_number, show, toml_key
+from ._policy_values import Level, Problems, find_level, is_number, plain_number, show, spelling, toml_key
 from .errors import PolicyError, did_you_mean
 
 if TYPE_CHECKING:
@@ -117,13 +117,12 @@ def _codes(feature: Feature) -> list[tuple[str, str]]:
 def _levels(feature: Feature) -> list[tuple[str, str]]:
     """Levels that are none or twice there, moves and prices that name others."""
     assert feature.levels is not None
-    problems, names = list[tuple[str, str]](), set[str]()
+    problems, names = list[tuple[str, str]](), {str(level) for level in feature.levels}
     seen = set[Level]()
     for level in feature.levels:
-        if level in seen or str(level) in names:
+        if level in seen or spelling(level) in seen:
             problems.append(("levels", f"{show(level)} is listed twice (levels must differ as text too)."))
-        seen.add(level)
-        names.add(str(level))
+        seen |= {level, spelling(level)}
     if not feature.levels:
         problems.append(("levels", "expected at least one level."))
     if feature.kind == "flag" and len(feature.levels) != 2:
@@ -139,15 +138,13 @@ def _levels(feature: Feature) -> list[tuple[str, str]]:
         if find_level(feature.levels, start) is None:
             unknown(f"moves.{toml_key(start)}", start)
         found = [find_level(feature.levels, end) for end in ends]
-        for end, level in zip(ends, found, strict=True):
-            if level is None:
+        for end, reached in zip(ends, found, strict=True):
+            if reached is None:
                 unknown(f"moves.{toml_key(start)}", end)
-            elif found.count(level) > 1:
-                problems.append((f"moves.{toml_key(start)}", f"{show(level)} is listed twice."))
-            elif level == find_level(feature.levels, start):
-                problems.append(
-                    (f"moves.{toml_key(start)}", "a level needs no move to itself: staying is always free.")
-                )
+            elif found.count(reached) > 1:
+                problems.append((f"moves.{toml_key(start)}", f"{show(reached)} is listed twice."))
+            elif reached == find_level(feature.levels, start):
+                problems.append((f"moves.{toml_key(start)}", "staying is free: a level needs no move to itself."))
     for start, prices in (feature.move_cost or {}).items():
         origin = find_level(feature.levels, start)
         if origin is None:

@@ -157,3 +157,8 @@ def find_level(levels: tuple[Level, ...], text: Level) -> Level | None:
         if not isinstance(level, str) and is_number(str(text)) and float(text) == level:
             return level
     return None
+
+
+def spelling(level: Any) -> str:
+    """Return a level as a CSV file would hold it, so that 1, 1.0 and "1" meet."""
+    return str(int(level)) if isinstance(level, float) and level.is_integer() else str(level)

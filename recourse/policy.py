@@ -29,6 +29,7 @@ from ._policy_values import (
     Problems,
     decimal_text,
     find_level,
+    plain,
     plain_number,
     read_class,
     read_level,
@@ -37,6 +38,7 @@ from ._policy_values import (
     read_step,
     read_threshold,
     read_whole,
+    spelling,
     toml_key,
     toml_value,
 )
@@ -232,15 +234,18 @@ class Feature(_Part):
     def position(self, value: Any) -> int | None:
         """Return the position of a level, or None for a value that is not among `levels` (or missing).
 
+        1, 1.0 and "1" meet, as they do in a CSV file.
+
         Examples
         --------
         >>> Feature(kind="category", levels=["rent", "own"]).position("own")
         1
         """
-        try:
-            return self._positions.get(value)
-        except TypeError:
+        value = plain(value)
+        if not isinstance(value, str | int | float | bool) or value != value:
             return None
+        found = self._positions.get(value)
+        return self._spellings.get(spelling(value)) if found is None else found
 
     def targets(self, position: int) -> tuple[int, ...]:
         """Return the positions that `moves`, `change` and `max_change` allow from a position, in order of `levels`.
@@ -268,6 +273,10 @@ class Feature(_Part):
     @cached_property
     def _positions(self) -> dict[Level, int]:
         return {level: position for position, level in enumerate(self.levels or ())}
+
+    @cached_property
+    def _spellings(self) -> dict[str, int]:
+        return {spelling(level): position for position, level in enumerate(self.levels or ())}
 
 
 class Policy(_Part):
@@ -367,8 +376,8 @@ class Policy(_Part):
         """
         content = {
             "schema": "fairpath.policy/1",
-            "decision": self.decision.model_dump(),
-            "cost": self.cost.model_dump(),
+            "decision": self.decision.model_dump(exclude_defaults=True),
+            "cost": self.cost.model_dump(exclude_defaults=True),
             "features": [[name, _canonical(feature)] for name, feature in self.features.items()],
         }
         text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -469,16 +478,20 @@ def _limit(value: Any) -> str:
 
 
 def _canonical(feature: Feature) -> dict[str, Any]:
-    """The content of a feature; equal content gives equal text."""
-    content = feature.model_dump()
-    content["step"] = None if feature.step is None else decimal_text(feature.step)
+    """The content of a feature; equal content gives equal text, and keys that a later version adds change nothing."""
+    content = feature.model_dump(exclude_defaults=True)
+    if feature.step is not None:
+        content["step"] = decimal_text(feature.step)
     if feature.moves is not None:
         ends = {start: sorted(feature._positions[v] for v in to) for start, to in feature.moves.items()}
         content["moves"] = {start: positions for start, positions in ends.items() if positions}
     if feature.move_cost is not None:
         prices = {start: {end: p for end, p in to.items() if p != 1.0} for start, to in feature.move_cost.items()}
-        content["move_cost"] = {start: to for start, to in prices.items() if to} or None
-    content["codes"] = sorted((float(key), meaning) for key, meaning in feature.codes.items())
+        content["move_cost"] = {start: to for start, to in prices.items() if to}
+        if not content["move_cost"]:
+            del content["move_cost"]
+    if feature.codes:
+        content["codes"] = sorted((float(key), meaning) for key, meaning in feature.codes.items())
     return content
 
 
@@ -544,7 +557,7 @@ def _largest_step(feature: Feature, summary: Summary | None, unit: str) -> float
         places = range(len(feature.levels))
         span = float(max((abs(p - q) for p in places for q in feature.targets(p)), default=0))
     else:
-        ends = [summary.min, summary.max] if summary is not None and summary.n else []
+        ends = [summary.min, summary.max] if summary is not None and summary.knots else []
         low = min([feature.min] if feature.min is not None else ends, default=0.0)
         high = max([feature.max] if feature.max is not None else ends, default=0.0)
         starts = ends or [low, high]

@@ -13,10 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from ._policy_values import plain
 from .errors import DataError, UnknownFeature, did_you_mean
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Summary:
         """What one unit of change is measured in: the spread asked for, else the standard deviation, else 1."""
         if kind in ("raw", "percentile"):
             return 1.0
-        spread = {"mad": self.mad, "std": self.std, "range": self.max - self.min if self.n else 0.0}[kind]
+        spread = {"mad": self.mad, "std": self.std, "range": self.max - self.min if self.knots else 0.0}[kind]
         return spread or self.std or 1.0
 
     def quantile(self, q: float) -> float:
@@ -194,11 +194,16 @@ class Population:
 
 def as_pandas(frame: Any) -> pd.DataFrame:
     """Return any frame that narwhals knows as pandas, with texts as column names."""
-    try:
-        table = nw.from_native(frame, eager_only=True).to_pandas()
-    except TypeError:
-        wanted = "Expected a pandas, polars or pyarrow frame."
-        raise DataError(f"cannot read a {type(frame).__name__} as rows. {wanted}") from None
+    if isinstance(frame, pd.DataFrame):
+        table = frame
+    else:
+        import narwhals as nw
+
+        try:
+            table = nw.from_native(frame, eager_only=True).to_pandas()
+        except TypeError:
+            wanted = "Expected a pandas, polars or pyarrow frame."
+            raise DataError(f"cannot read a {type(frame).__name__} as rows. {wanted}") from None
     names = [str(name) for name in table.columns]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -214,10 +219,10 @@ def read_numbers(column: pd.Series[Any], name: str) -> np.ndarray:
     DataError
         A text, a date or an infinite value; names the column, the row and the remedy.
     """
-    kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else ""
-    if kind in "mM" or isinstance(column.dtype, pd.DatetimeTZDtype | pd.PeriodDtype):
+    kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else "of another library"
+    if kind in ("m", "M") or isinstance(column.dtype, pd.DatetimeTZDtype | pd.PeriodDtype):
         raise DataError(f"column {name!r} holds dates, where numbers are expected. Turn them into a number of days.")
-    if kind in "fiub" and kind:
+    if kind in ("f", "i", "u", "b"):
         values = column.to_numpy(dtype=np.float64)
     else:
         values = np.array([_read_number(value) for value in column.tolist()], dtype=np.float64)
@@ -251,18 +256,20 @@ def _read_number(value: Any) -> float:
 
 def read_positions(column: pd.Series[Any], name: str, feature: Feature, *, strict: bool = True) -> np.ndarray:
     """Return the positions of a column's levels as float64, NaN for missing ones (and unseen ones unless `strict`)."""
-    missing = column.isna().to_numpy(dtype=bool)
-    raw = column.tolist()
-    places = [None if gone else feature.position(value) for value, gone in zip(raw, missing, strict=True)]
-    if strict:
-        for i, place in enumerate(places):
-            if place is None and not missing[i]:
-                guess = did_you_mean(str(raw[i]), map(str, feature.levels or ()))
-                raise DataError(
-                    f"column {name!r}, row {column.index[i]}: {raw[i]!r} is not among the policy's levels.{guess} "
-                    "Correct the row, or add the level to the policy."
-                )
-    return np.array([math.nan if place is None else place for place in places], dtype=np.float64)
+    which, found = pd.factorize(column.astype(object), use_na_sentinel=True)
+    table = np.full(len(found) + 1, np.nan)  # the last entry answers for -1, a missing value
+    for i, value in enumerate(found):
+        place = feature.position(value)
+        if place is not None:
+            table[i] = place
+        elif strict:
+            row = column.index[int(np.flatnonzero(which == i)[0])]
+            guess = did_you_mean(str(value), map(str, feature.levels or ()))
+            raise DataError(
+                f"column {name!r}, row {row}: {plain(value)!r} is not among the policy's levels.{guess} "
+                "Correct the row, or add the level to the policy."
+            )
+    return np.asarray(table[which])
 
 
 # --------------------------------------------------------------------------------------------------------- summarising
@@ -281,8 +288,7 @@ def _summarise(column: pd.Series[Any], name: str, feature: Feature) -> Summary:
 
 def _summarise_untold(column: pd.Series[Any], name: str) -> Summary | None:
     """Summarise without a policy: numbers as numbers, texts by level where there are few."""
-    kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else ""
-    if pd.api.types.is_numeric_dtype(column.dtype) or kind == "b":
+    if pd.api.types.is_numeric_dtype(column.dtype):
         return _of_numbers(read_numbers(column, name), ())
     present = column.dropna().tolist()
     if any(not isinstance(value, str | int | float | bool) for value in present):
