@@ -218,6 +218,12 @@ def _decimal(number: float) -> Decimal:
     return Decimal(repr(number))
 
 
+def _digits(number: Decimal) -> str:
+    """Return a decimal without an exponent and without idle zeros."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _plain_row(row: Mapping[str, Any] | pd.Series) -> dict[str, Value]:
     return {str(name): plain(value) for name, value in row.items()}
 
@@ -297,7 +303,7 @@ def _listed(feature: Feature, before: Value, after: Value) -> str | None:
             share = _EXACT.multiply(_decimal(change.percent), Decimal(start)).scaleb(-2)
             most = max(share, _decimal(change.at_least))
         if abs(end - start) > most:
-            return f"{abs(end - start)} levels from {before!r} to {after!r}, the policy allows {most}"
+            return f"{abs(end - start)} levels from {before!r} to {after!r}, the policy allows {_digits(most)}"
     return None
 
 
@@ -326,7 +332,7 @@ def _numeric(feature: Feature, before: Value, after: Value, bounds: _Bounds) -> 
         if bounds.percent is not None:
             most = max(most, _EXACT.scaleb(_EXACT.multiply(bounds.percent, abs(start)), -2))
         if _EXACT.abs(move) > most:
-            return f"{after!r} is {_EXACT.abs(move)} from {before!r}, the policy allows {most.normalize(_EXACT)}"
+            return f"{after!r} is {_digits(_EXACT.abs(move))} from {before!r}, the policy allows {_digits(most)}"
     if bounds.step is None:
         if float(np.float32(after)) != after:
             return f"{after!r} is no 32-bit number, and the policy gives no step"
