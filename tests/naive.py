@@ -121,7 +121,7 @@ def moves(
         found = (
             list(_listed(feature, policy, population, name, start))
             if feature.listed
-            else list(_numbers(feature, policy, population, name, float(start), reach, limit))
+            else list(_numbers(feature, policy, population, name, float(start), reach, candidates, limit))
         )
     return tuple(sorted([stay, *found], key=lambda move: move.order))
 
@@ -133,12 +133,10 @@ def _listed(feature: Any, policy: Any, population: Any, name: str, start: Any) -
     for there, level in enumerate(levels):
         if there == here or (feature.change == "up" and there < here) or (feature.change == "down" and there > here):
             continue
-        if feature.moves and str(start) in {str(k) for k in feature.moves}:
-            allowed = next(v for k, v in feature.moves.items() if str(k) == str(start))
+        if feature.moves is not None:
+            allowed = next((v for k, v in feature.moves.items() if str(k) == str(start)), ())
             if str(level) not in {str(a) for a in allowed}:
                 continue
-        elif feature.moves:
-            continue
         if feature.kind == "ordinal":
             cap = _cap(feature.max_change, Decimal(here))
             if cap is not None and abs(there - here) > cap:
@@ -263,10 +261,11 @@ def solve(
     *,
     threshold: float | None = None,
     limit: int = 50_000,
+    reach: Mapping[str, tuple[float, float]] | None = None,
 ) -> Answer:
     """Return the optimum under (cost, number of changes, ranks from the last feature to the first), or its absence."""
     bar = float(policy.decision.threshold if threshold is None else threshold)
-    here = domain(policy, population, row, limit=limit)
+    here = domain(policy, population, row, limit=limit, reach=reach)
     scores = np.asarray(native(here.frame(row)), dtype=np.float64)
     stay = int(np.flatnonzero(here.changes == 0)[0])
     best = float(scores.max())
