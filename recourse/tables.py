@@ -39,43 +39,49 @@ def outcome_table(outcomes: Sequence[Outcome], policy: Policy, *, width: int = 1
     header : bool
         Whether the column heads are drawn.
     """
+    who, decision, cost, certificate = (8, 15, 6, 18) if width < 100 else (12, 19, 7, 26)
+    plan = max(16, width - who - decision - cost - certificate - 10)
     table = Table(
-        box=box.SIMPLE_HEAD if header else box.SIMPLE, show_header=header, width=width, pad_edge=False, padding=(0, 1)
+        box=box.SIMPLE_HEAD if header else box.SIMPLE, show_header=header, pad_edge=False, padding=(0, 1, 0, 0)
     )
-    narrow = width < 100
-    plain = [outcome.id for outcome in outcomes]
-    fixed = (8, 14, 6, 18) if narrow else (max([10, *(min(14, len(name)) for name in plain)]), 18, 7, 26)
-    table.add_column("id", width=fixed[0], overflow="fold", style="bold")
-    table.add_column("decision", width=fixed[1])
-    table.add_column("plan", ratio=1)
-    table.add_column("cost", width=fixed[2], justify="right")
-    table.add_column("certificate", width=fixed[3])
+    table.add_column("id", width=who, overflow="fold", style="bold")
+    table.add_column("decision", width=decision)
+    table.add_column("plan", width=plan)
+    table.add_column("cost", width=cost, justify="right")
+    table.add_column("certificate", width=certificate)
     for outcome in outcomes:
-        table.add_row(*_cells(outcome, policy))
+        table.add_row(*_cells(outcome, policy, plan))
     return table
 
 
-def _cells(outcome: Outcome, policy: Policy) -> tuple[RenderableType, ...]:
+def _cells(outcome: Outcome, policy: Policy, width: int) -> tuple[RenderableType, ...]:
     plan = outcome.plan
+    changes = [change_text(change, policy, width=width) for change in plan.changes] if plan else []
     return (
         Text(printable(outcome.id)),
         Text(decision_words(outcome)),
-        Text("\n").join(change_text(change, policy) for change in plan.changes) if plan else Text("—", style="dim"),
+        Text("\n").join(changes) if changes else Text("—", style="dim"),
         Text(f"{plan.cost:.2f}" if plan else ""),
         Text(certificate_words(outcome), style=_STYLES[outcome.status]),
     )
 
 
-def change_text(change: Change, policy: Policy | None = None) -> Text:
-    """Return a change in words: its label, then from and to with the unit."""
+def change_text(change: Change, policy: Policy | None = None, *, width: int = 80) -> Text:
+    """Return a change in words: its label, then from and to with the unit, on a line of their own where one is short.
+
+    Examples
+    --------
+    >>> change_text(Change("income", 41000, 46500, unit="USD", label="annual income")).plain
+    'annual income: 41,000 → 46,500 USD'
+    """
     label = change.label or (policy.label(change.feature) if policy is not None else change.feature)
-    text = Text(printable(label) + "  ", style="")
-    text.append(show(change.before), style="dim")
-    text.append(" → ")
-    text.append(show(change.after), style="bold")
+    move = Text(show(change.before), style="dim")
+    move.append(" → ")
+    move.append(show(change.after), style="bold")
     if change.unit:
-        text.append(f" {printable(change.unit)}")
-    return text
+        move.append(f" {printable(change.unit)}")
+    head = printable(label) + ":"
+    return Text(head + (" " if len(head) + 1 + len(move) <= width else "\n  "), end="").append_text(move)
 
 
 def decision_words(outcome: Outcome) -> str:

@@ -35,7 +35,7 @@ def plain(value: Any) -> Value:
     if kind is float:
         return None if value != value else value
     if kind is str or kind is int or kind is bool or value is None:
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, np.bool_ | bool):
         return bool(value)
     if isinstance(value, np.integer | int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
@@ -66,6 +67,9 @@ class ReportingGroup(TyperGroup):
     ) -> Any:
         """Run a command and exit: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
         words = list(sys.argv[1:] if args is None else args)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a file or pipe gets UTF-8, whatever the terminal's alphabet
+                stream.reconfigure(errors="replace", encoding=None if stream.isatty() else "utf-8")
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             try:

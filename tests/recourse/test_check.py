@@ -15,8 +15,18 @@ from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from recourse.models import Model, encode_frame, read_model
-from recourse.plan import BestScore, Certificate, Change, Outcome, Plan, Provenance, Value, check, check_many
-from recourse.plan import check_outcomes
+from recourse.plan import (
+    BestScore,
+    Certificate,
+    Change,
+    Outcome,
+    Plan,
+    Provenance,
+    Value,
+    check,
+    check_many,
+    check_outcomes,
+)
 from recourse.policy import Policy
 from recourse.population import Population
 
