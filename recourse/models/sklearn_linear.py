@@ -14,6 +14,7 @@ from .selfcheck import REFUSED
 from .sklearn_reading import Estimator, Reading, Scorer
 
 PROBES = 64
+ALONE = 16  # probes that are also scored one by one
 
 
 def read_linear(estimator: Estimator) -> Reading:
@@ -112,7 +113,7 @@ def check_linear(name: str, reading: Reading) -> str:
             f"first {float(ours[far[0]])!r} instead of {float(raw[far[0]])!r}. {REFUSED}"
         )
     scores = reading.score(matrix)
-    alone = [i for i, row in enumerate(matrix) if reading.score(row[None])[0] != scores[i]]
-    if alone or not np.array_equal(reading.squash(raw), scores):
+    alone = [reading.score(row[None])[0] for row in matrix[-ALONE:]]
+    if not np.array_equal(alone, scores[-ALONE:]) or not np.array_equal(reading.squash(raw), scores):
         raise SelfCheckFailed(f"{name}: the score of a row depends on the rows beside it. {REFUSED}")
     return f"{len(matrix):,} probes within rounding"

@@ -73,7 +73,8 @@ def guarded(function: Scorer, columns: tuple[str, ...]) -> Scorer:
     def call(X: np.ndarray) -> np.ndarray:
         X = np.ascontiguousarray(X, dtype=np.float64)
         try:
-            return np.ascontiguousarray(function(X), dtype=np.float64)
+            with np.errstate(over="ignore"):  # what overflows float32 is refused by the library itself
+                return np.ascontiguousarray(function(X), dtype=np.float64)
         except ValueError as error:
             raise DataError(_refusal(X, columns, error)) from error
 
@@ -93,7 +94,7 @@ def _refusal(X: np.ndarray, columns: tuple[str, ...], error: ValueError) -> str:
         large = np.flatnonzero(np.abs(X[:, position]) > np.finfo(np.float32).max)
         if len(large):
             return (
-                f"Column {name!r} is {X[large[0], position]!r} in row {large[0]} (counted from 0), "
+                f"Column {name!r} is {float(X[large[0], position])!r} in row {large[0]} (counted from 0), "
                 "and the model computes in float32, which ends at 3.4e38. Correct the value."
             )
     return f"The model refuses these rows: {error}"

@@ -19,7 +19,11 @@ def read_tree(estimator: Estimator) -> Reading:
 
 
 def read_forest(estimator: Estimator) -> Reading:
-    """Read a forest, whose score is the mean of its trees' leaves, added in the order of ``estimators_``."""
+    """Read a forest, whose score is the mean of its trees' leaves, added in the order of ``estimators_``.
+
+    With several jobs the library adds in the order in which threads finish, and its last digit differs from call to
+    call; the score with ``n_jobs=1`` is the one that is explained.
+    """
     return _votes(estimator, [tree.tree_ for tree in estimator.native.estimators_])
 
 
@@ -139,7 +143,7 @@ def _join(
 
 def first_single_above(threshold: np.ndarray) -> np.ndarray:
     """Return the smallest float32 strictly above each float64, so that ``x >= it`` is ``not x <= threshold``."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # beyond the largest float32 comes infinity, which no value reaches
         near = threshold.astype(np.float32)
-    above = np.nextafter(near, np.float32(np.inf), dtype=np.float32)
+        above = np.nextafter(near, np.float32(np.inf), dtype=np.float32)
     return np.where(near.astype(np.float64) > threshold, near, above).astype(np.float64)
