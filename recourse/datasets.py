@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from . import lender
+from ._delimited import read_delimited
 from .errors import DataError, did_you_mean
 from .fetch import Progress, fetch, sha256_of
 from .lender import Lender, simulate_lender
@@ -340,11 +341,6 @@ class _Read:
     usable: pd.Series | None = None
 
 
-def _csv(path: Path, **options: Any) -> pd.DataFrame:
-    """Read text as it stands: only an empty field (or what is named) is missing, floats to the last bit."""
-    return pd.read_csv(path, float_precision="round_trip", **{"keep_default_na": False, "na_values": [""], **options})
-
-
 def _lender(files: Mapping[str, Path], columns: Columns) -> _Read:
     table = lender.from_bytes(files["lender.csv.gz"].read_bytes())[list(columns)]
     extra = pd.DataFrame(
@@ -358,34 +354,34 @@ def _lender(files: Mapping[str, Path], columns: Columns) -> _Read:
 
 
 def _heloc(files: Mapping[str, Path], columns: Columns) -> _Read:
-    table = _csv(files["heloc_dataset_v1.csv"])[list(columns)]
+    table = read_delimited(files["heloc_dataset_v1.csv"])[list(columns)]
     frame = table.drop(columns="RiskPerformance")
     good = _outcome("good", table["RiskPerformance"] == "Good")
     return _Read(frame, good, _none(table), usable=~(frame == -9).all(axis=1))
 
 
 def _german_credit(files: Mapping[str, Path], columns: Columns) -> _Read:
-    table = _csv(files["german.data"], sep=" ", header=None, names=columns)
+    table = read_delimited(files["german.data"], sep=" ", header=None, names=columns)
     return _Read(table.drop(columns="class"), _outcome("good", table["class"] == 1), _none(table))
 
 
 def _south_german_credit(files: Mapping[str, Path], columns: Columns) -> _Read:
     # the public home's file has German column names and CRLF, other copies English names and LF; the order is the same
-    table = _csv(files["SouthGermanCredit.asc"], sep=" ", header=0, names=columns)
+    table = read_delimited(files["SouthGermanCredit.asc"], sep=" ", header=0, names=columns)
     return _Read(table.drop(columns="credit_risk"), _outcome("good", table["credit_risk"] == 1), _none(table))
 
 
 def _adult(files: Mapping[str, Path], columns: Columns) -> _Read:
-    options = {"header": None, "names": columns, "skipinitialspace": True, "na_values": ["?"]}
-    train = _csv(files["adult.data"], **options)
-    test = _csv(files["adult.test"], skiprows=1, **options)
+    options: dict[str, Any] = {"header": None, "names": columns, "skipinitialspace": True, "missing": ("?",)}
+    train = read_delimited(files["adult.data"], **options)
+    test = read_delimited(files["adult.test"], skiprows=1, **options)
     table = pd.concat([train.assign(part="train"), test.assign(part="test")], ignore_index=True)
     above = _outcome("above_50k", table["income"].str.rstrip(".") == ">50K")
     return _Read(table.drop(columns=["fnlwgt", "income", "part"]), above, table[["fnlwgt", "part"]])
 
 
 def _compas(files: Mapping[str, Path], columns: Columns) -> _Read:
-    table = _csv(files["compas_two_years_nopii.csv"])[list(columns)]
+    table = read_delimited(files["compas_two_years_nopii.csv"])[list(columns)]
     usable = (
         table["days_b_screening_arrest"].between(-30, 30)
         & (table["is_recid"] != -1)
@@ -400,19 +396,19 @@ def _compas(files: Mapping[str, Path], columns: Columns) -> _Read:
 
 
 def _hmeq(files: Mapping[str, Path], columns: Columns) -> _Read:
-    table = _csv(files["hmeq.csv"])[list(columns)]
+    table = read_delimited(files["hmeq.csv"])[list(columns)]
     return _Read(table.drop(columns="BAD"), _outcome("repaid", table["BAD"] == 0), _none(table))
 
 
 def _law_school(files: Mapping[str, Path], columns: Columns) -> _Read:
-    table = _csv(files["law_school_clean.csv"])[list(columns)]
+    table = read_delimited(files["law_school_clean.csv"])[list(columns)]
     codes = ["fulltime", "fam_inc", "male", "tier"]  # written as 1.0, 2.0, ...
     table[codes] = table[codes].astype("int64")
     return _Read(table.drop(columns="pass_bar"), _outcome("pass_bar", table["pass_bar"] == 1), _none(table))
 
 
 def _hmda(files: Mapping[str, Path], columns: Columns) -> _Read:
-    table = _csv(files["hmda_sample.csv"], dtype={"debt_to_income_ratio": "str", "applicant_age": "str"})[list(columns)]
+    table = read_delimited(files["hmda_sample.csv"])[list(columns)]
     exempt = table["debt_to_income_ratio"].eq("Exempt").fillna(False)
     for name in ("loan_to_value_ratio", "property_value"):
         table[name] = table[name].replace("Exempt", np.nan).astype("float64")
