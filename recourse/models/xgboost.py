@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .base import Column, Level, Model, Wanted, fingerprint
 from .categories import left_of, native_codes, to_native, width_of
 from .selfcheck import Native, self_check
 from .trees import Trees
+from .xgboost_file import parse
 
 PROBABILITIES = ("binary:logistic", "reg:logistic")
 MARGINS = ("binary:logitraw",)
@@ -26,7 +28,7 @@ def read(source: Any, wanted: Wanted) -> Model:
     xgb = _library()
     name = f"xgboost.{type(source).__name__}"
     if isinstance(source, xgb.Booster):
-        return _read(name, _own(source.save_raw("ubj")), wanted, cut=False, notes=())
+        return _read(name, source.save_raw("ubj"), wanted, cut=False)
     if not isinstance(source, xgb.XGBClassifier):
         raise UnsupportedModel(
             f"{name} cannot be read exactly. {SUPPORTED}, as Booster, XGBClassifier (random forests too) or file"
@@ -39,17 +41,13 @@ def read(source: Any, wanted: Wanted) -> Model:
         raise UnsupportedModel(
             f"{name} takes {source.missing!r} for missing; recourse only knows NaN. Replace it by NaN and fit again"
         )
-    return _read(name, _own(booster.save_raw("ubj")), wanted, cut=True, notes=())
+    return _read(name, booster.save_raw("ubj"), wanted, cut=True)
 
 
 def read_file(content: bytes, wanted: Wanted) -> Model:
     """Read a file that ``save_model`` wrote, as ``XGBClassifier.load_model`` would use it."""
-    xgb = _library()
-    try:
-        booster = _own(bytearray(content))
-    except xgb.core.XGBoostError as error:
-        raise ModelError(f"XGBoost cannot load the file, it is damaged or no model: {_first_line(error)}") from None
-    return _read("xgboost.Booster", booster, wanted, cut=True, notes=())
+    _library()
+    return _read("xgboost.Booster", bytearray(content), wanted, cut=True)
 
 
 def _library() -> Any:
@@ -62,7 +60,11 @@ def _library() -> Any:
 
 def _own(content: bytearray) -> Any:
     """A booster of our own, on one thread, so that the caller's stays as it is."""
-    booster = _library().Booster(model_file=content)
+    xgb = _library()
+    try:
+        booster = xgb.Booster(model_file=content)
+    except (xgb.core.XGBoostError, ValueError, TypeError) as error:
+        raise ModelError(f"XGBoost cannot load the model: {_first_line(error)}") from None
     booster.set_param({"nthread": 1})
     return booster
 
@@ -72,13 +74,15 @@ def _first_line(error: Exception) -> str:
     return lines[0].partition(": ")[2] or lines[0] if lines else "no reason given"
 
 
-def _read(name: str, booster: Any, wanted: Wanted, *, cut: bool, notes: tuple[str, ...]) -> Model:
-    learner = json.loads(booster.save_raw("json"))["learner"]
+def _read(name: str, content: bytearray, wanted: Wanted, *, cut: bool) -> Model:
+    learner = parse(content)
     _refuse(name, learner, wanted)
+    booster = _own(content)
+    notes: tuple[str, ...] = ()
     positive = wanted.positive(name, (0, 1))
     rounds = booster.num_boosted_rounds()
     best = booster.attr("best_iteration")
-    if best is not None and int(best) + 1 < rounds:
+    if best is not None and best.isdecimal() and int(best) + 1 < rounds:
         if cut:
             rounds = int(best) + 1
             notes += (f"early stopping: the first {rounds} rounds are used, as XGBClassifier.predict_proba does",)
@@ -151,7 +155,9 @@ def _empty(learner: dict[str, Any]) -> Any:
 
 def _document(learner: dict[str, Any]) -> bytearray:
     version = [int(part) for part in _library().__version__.split(".")[:3]]
-    return bytearray(json.dumps({"learner": learner, "version": version}).encode())
+    return bytearray(
+        json.dumps({"learner": learner, "version": version}, default=lambda array: array.tolist()).encode()
+    )
 
 
 def _columns(name: str, learner: dict[str, Any], wanted: Wanted) -> tuple[tuple[Column, ...], dict[int, np.ndarray]]:
@@ -166,20 +172,20 @@ def _columns(name: str, learner: dict[str, Any], wanted: Wanted) -> tuple[tuple[
         if kind != "c":
             columns.append(Column(column))
             continue
-        levels = _spelt(name, column, spelt, wanted) if spelt["values"] else wanted.levels_of(name, column)
+        levels = _spelt(name, column, spelt, wanted) if len(spelt["values"]) else wanted.levels_of(name, column)
         columns.append(Column(column, levels))
-        codes[j] = np.arange(len(levels)) if spelt["values"] else native_codes(column, levels)
+        codes[j] = np.arange(len(levels)) if len(spelt["values"]) else native_codes(column, levels)
     return tuple(columns), codes
 
 
 def _spelt(name: str, column: str, enc: dict[str, Any], wanted: Wanted) -> tuple[Level, ...]:
     """Return the levels that the model stores."""
     if "offsets" not in enc:
-        return tuple(enc["values"])
+        return tuple(np.asarray(enc["values"]).tolist())
     text = np.array(enc["values"], dtype=np.int8).tobytes()
-    bounds = enc["offsets"]
+    bounds = np.asarray(enc["offsets"]).tolist()
     if text.isascii():
-        return tuple(text[a:b].decode() for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+        return tuple(text[a:b].decode() for a, b in pairwise(bounds))
     # XGBoost counts characters where it should count bytes and so cuts the text short: only a check is left of it
     if column not in wanted.levels:
         raise ModelError(
@@ -231,12 +237,13 @@ def _trees(
 def _tree(
     document: dict[str, Any], start: int, codes: dict[int, np.ndarray], width: int, sets: list[np.ndarray]
 ) -> tuple[np.ndarray, ...]:
-    left = np.array(document["left_children"], dtype=np.int32)
-    right = np.array(document["right_children"], dtype=np.int32)
-    condition = np.array(document["split_conditions"], dtype=np.float32).astype(np.float64)
+    left = document["left_children"].astype(np.int32)
+    right = document["right_children"].astype(np.int32)
+    condition = document["split_conditions"].astype(np.float32).astype(np.float64)
     leaf = left < 0
-    category = np.array(document.get("split_type") or [0] * len(left)) == 1
-    feature = np.where(leaf, -1, np.array(document["split_indices"])).astype(np.int32)
+    category = np.asarray(document.get("split_type", [])) == 1
+    category = category if len(category) else np.zeros(len(left), dtype=bool)
+    feature = np.where(leaf, -1, document["split_indices"]).astype(np.int32)
     members = np.full(len(left), -1, dtype=np.int32)
     spans = zip(
         document.get("categories_nodes", []),
@@ -250,7 +257,7 @@ def _tree(
         sets.append(left_of(codes[int(feature[node])], listed, width, listed_left=False))
     threshold = np.where(leaf | category, np.nan, condition)
     value = np.where(leaf, condition, 0.0)
-    missing_left = np.array(document["default_left"], dtype=bool) & ~leaf
+    missing_left = document["default_left"].astype(bool) & ~leaf
     here = np.arange(len(left))
     if int(document["tree_param"].get("num_deleted", "0")):
         here = _reached(left, right)
