@@ -1,0 +1,1 @@
+"""The search kernels: Numba only, arrays in and arrays out."""
