@@ -22,7 +22,9 @@ from recourse import datasets
 from recourse.datasets import Card, DataFile, card, load, names, policy_path, table_sha256
 from recourse.errors import DataError
 from recourse.fetch import fetch
-from recourse.policy import Policy
+from recourse.lint import lint_policy
+from recourse.policy import Policy, check_costs
+from recourse.population import Population
 
 PUBLIC = [name for name in names() if name != "lender"]
 WITH_POLICY = ["adult", "german_credit", "heloc", "hmeq", "lender", "south_german_credit"]
@@ -471,6 +473,14 @@ def test_each_policy_fits_its_data(name: str, raw: Raw) -> None:
             assert feature.label, column
             if feature.step is not None and feature.step_from == "zero":
                 assert (np.round(numbers / float(feature.step), 9) % 1 == 0).all(), f"{column} lies off its grid"
+
+
+@pytest.mark.parametrize("name", WITH_POLICY)
+def test_each_policy_passes_the_lint(name: str, raw: Raw) -> None:
+    """Held against its own data, no policy has an error, and its costs can be added up exactly."""
+    frame, policy = load(name, path=raw(name)).frame, Policy.from_toml(policy_path(name))
+    assert [str(finding) for finding in lint_policy(policy, frame=frame) if finding.level == "error"] == []
+    check_costs(policy, Population.from_frame(frame, policy))
 
 
 def test_heloc_declares_every_code_it_holds(raw: Raw) -> None:
