@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import rankdata
 
 from .datasets import load
 from .finder import Finder
@@ -30,7 +31,7 @@ class Demo:
     self_check: str
     n_trained: int
     n_held_out: int
-    accuracy: float  # on the held-out applicants
+    auc: float  # on the held-out applicants
     n_refused: int  # of the held-out applicants
     rows: pd.DataFrame  # the refused applicants whose recourse was sought, raw
     outcomes: tuple[Outcome, ...]  # theirs
@@ -81,10 +82,18 @@ def run(*, applicants: int = 300, say: Callable[[str], None] = lambda words: Non
         self_check=finder.model.self_check,
         n_trained=len(train),
         n_held_out=len(held_out),
-        accuracy=float(np.mean(approved == (lender.target.iloc[held_out].to_numpy() == 1))),
+        auc=_auc(scores, lender.target.iloc[held_out].to_numpy() == 1),
         n_refused=int(np.sum(~approved)),
         rows=refused,
         outcomes=outcomes,
         seconds_compiling=seconds_compiling,
         seconds_searching=time.perf_counter() - began,
     )
+
+
+def _auc(scores: np.ndarray, good: np.ndarray) -> float:
+    """Return the share of (good, bad) pairs that the scores put in order, ties counting half."""
+    ranks = rankdata(scores)
+    n_good = int(np.sum(good))
+    n_bad = len(good) - n_good
+    return float((np.sum(ranks[good]) - n_good * (n_good + 1) / 2) / (n_good * n_bad))

@@ -44,10 +44,10 @@ def examples(outcomes: tuple[Outcome, ...]) -> list[Outcome]:
 def _introduce(console: Console, demo: Demo) -> None:
     console.print("\n[bold]A simulated lender[/bold]", markup=True, highlight=False)
     console.print(
-        f"{demo.model}, trained on {demo.n_trained:,} applicants, right about {100 * demo.accuracy:.0f} % of "
-        f"{demo.n_held_out:,} others. It approves from a probability of repaying of "
-        f"{demo.policy.decision.threshold:g} on, and refuses {demo.n_refused:,} of the {demo.n_held_out:,}. "
-        f"Read exactly: {demo.self_check}.",
+        f"{demo.model}, trained on {demo.n_trained:,} simulated applicants (AUC {demo.auc:.2f} on {demo.n_held_out:,} "
+        f"others). It approves from a probability of repaying of {demo.policy.decision.threshold:g} on, and refuses "
+        f"{demo.n_refused:,} of the {demo.n_held_out:,}. Its reading was checked against the library: "
+        f"{demo.self_check}.",
         highlight=False,
     )
 

@@ -93,6 +93,10 @@ def find(
     An applicant's plan is checked against the policy and scored by the model itself before it is written. Where no
     plan exists within the policy, that is proven too. Exit codes: 0 done, 2 bad input, 130 interrupted.
     """
+    if out is not None:
+        from .outcomes import require_place
+
+        require_place(out)
     job = _prepare(
         model=model,
         policy_path=policy,
@@ -168,7 +172,6 @@ def _prepare(
     raw = with_ids(read_table(data), id_column)
     chosen = chosen_ids(ids, raw.index) if ids is not None else None
 
-    from ..finder import Budget, Finder
     from ..models import read_model
 
     read = read_model(
@@ -184,6 +187,9 @@ def _prepare(
     _require_columns(raw, policy, [column.name for column in read.columns])
     frame = typed(raw, policy, read)
     summary = _population(population_path, frame, policy)
+
+    from ..finder import Budget, Finder  # brings the compiler: last
+
     finder = Finder(read, policy, summary, budget=Budget(nodes=node_budget))
     if chosen is not None:
         frame = frame.loc[frame.index.isin(set(chosen))]

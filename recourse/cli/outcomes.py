@@ -33,6 +33,16 @@ class BadRow:
 Record = Outcome | BadRow
 
 
+def require_place(path: Path) -> None:
+    """Raise `DataError` if no file can be written there, before anything is computed."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; --out needs a file")
+    if not path.parent.is_dir():
+        raise DataError(f"{path.parent}: no such folder for --out")
+    if not os.access(path.parent, os.W_OK):
+        raise DataError(f"{path.parent}: no permission to write there")
+
+
 class OutcomeFile:
     """Writes ``FILE.part`` line by line and renames it to ``FILE`` at the end.
 
@@ -49,10 +59,6 @@ class OutcomeFile:
 
     def __enter__(self) -> Self:
         """Open the part; one of another run is an error, a half-written last line is cut off."""
-        if self.path.is_dir():
-            raise DataError(f"{self.path} is a folder; --out needs a file")
-        if not self.path.parent.is_dir():
-            raise DataError(f"{self.path.parent}: no such folder for --out")
         whole = self._taken_up() if self.part.exists() else 0
         self._stream = self.part.open("a", encoding="utf-8", newline="\n", buffering=1)
         self._stream.truncate(whole)

@@ -71,6 +71,8 @@ class ReportingGroup(TyperGroup):
             if isinstance(stream, io.TextIOWrapper):  # a file or pipe gets UTF-8, whatever the terminal's alphabet
                 stream.reconfigure(errors="replace", encoding=None if stream.isatty() else "utf-8")
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _show_warning
             try:
                 code = super().main(words, prog_name, complete_var, False, windows_expand_args, **extra)
