@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import ModelError, UnsupportedModel
 from .base import Column, Model, Wanted, fingerprint
 from .categories import left_of, native_codes, to_native, width_of
+from .lightgbm_file import Document, parse
 from .selfcheck import Native, self_check
 from .trees import Trees
 
@@ -63,25 +64,13 @@ def _library() -> Any:
     return lightgbm
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Text:
-    """A model file cut into its parts."""
-
-    header: dict[str, str]
-    trees: list[dict[str, str]]
-    parameters: dict[str, str]
-
-
 def _read(name: str, text: str, wanted: Wanted, classes: Any, notes: tuple[str, ...]) -> Model:
-    parts = _parse(text)
+    parts = parse(text)
     _refuse(name, parts, wanted)
     positive = wanted.positive(name, classes)
-    booster = _own(text)
-    columns, codes = _columns(name, booster, parts, wanted)
-    try:
-        core, leaf_id = _trees(parts, columns, codes, positive=positive)
-    except (KeyError, ValueError, IndexError) as error:
-        raise ModelError(f"the LightGBM file is damaged: a tree lacks {error}") from None
+    booster = _own(parts.plain)
+    columns, codes = _columns(name, parts, wanted)
+    core, leaf_id = _trees(parts, columns, codes, positive=positive)
     moved = {j: table for j, table in codes.items() if not np.array_equal(table, np.arange(len(table)))}
     native = _native(booster, parts, leaf_id, moved, positive=positive, margins=wanted.score == "decision_function")
     checked = self_check(name, core, native)
@@ -93,37 +82,16 @@ def _own(text: str) -> Any:
     try:
         return lgb.Booster(model_str=text)
     except (lgb.basic.LightGBMError, ValueError) as error:
-        raise ModelError(f"LightGBM cannot load the file, it is damaged or no model: {error}") from None
+        raise ModelError(f"LightGBM cannot load the model: {error}") from None
 
 
-def _parse(text: str) -> _Text:
-    """Cut the text into header, trees and parameters; a truncated one is refused before LightGBM sees it."""
-    if "\nend of trees" not in text:
-        raise ModelError("the LightGBM file is truncated: it has no line 'end of trees'; save the model again")
-    body, _, tail = text.partition("\nend of trees")
-    head, *sections = re.split(r"\n(?=Tree=\d+\n)", body.replace("\r\n", "\n"))
-    header = _fields(head)
-    expected = len(header.get("tree_sizes", "").split())
-    if expected != len(sections):
-        raise ModelError(f"the LightGBM file is damaged: {len(sections)} trees of {expected}; save the model again")
-    if not sections:
-        raise ModelError("the LightGBM model has no trees; fit it first")
-    parameters = dict(re.findall(r"^\[(\w+): ?(.*)\]\r?$", tail, flags=re.MULTILINE))
-    return _Text(header, [_fields(section) for section in sections], parameters)
-
-
-def _fields(section: str) -> dict[str, str]:
-    lines = (line.partition("=") for line in section.splitlines() if line.strip())
-    return {key: value for key, _, value in lines}
-
-
-def _refuse(name: str, parts: _Text, wanted: Wanted) -> None:
+def _refuse(name: str, parts: Document, wanted: Wanted) -> None:
     """Name what cannot be read exactly."""
     objective = parts.header.get("objective", "").partition(" ")[0]
     if int(parts.header.get("num_class", "1")) > 1 or int(parts.header.get("num_tree_per_iteration", "1")) > 1:
         classes = parts.header.get("num_class")
         raise UnsupportedModel(f"{name} has {classes} classes; recourse needs a classifier of two. {SUPPORTED}")
-    if any(tree.get("is_linear", "0") != "0" for tree in parts.trees):
+    if any(tree["is_linear"] for tree in parts.trees):
         raise UnsupportedModel(
             f"{name} has linear models in its leaves (linear_tree) and cannot be read exactly. {SUPPORTED}. "
             "A route for black boxes is planned"
@@ -142,7 +110,7 @@ def _refuse(name: str, parts: _Text, wanted: Wanted) -> None:
     )
 
 
-def _columns(name: str, booster: Any, parts: _Text, wanted: Wanted) -> tuple[tuple[Column, ...], dict[int, np.ndarray]]:
+def _columns(name: str, parts: Document, wanted: Wanted) -> tuple[tuple[Column, ...], dict[int, np.ndarray]]:
     """The inputs, and for each categorical one the library's integer of every level."""
     stored = parts.header["feature_names"].split()
     n = len(stored)
@@ -150,7 +118,7 @@ def _columns(name: str, booster: Any, parts: _Text, wanted: Wanted) -> tuple[tup
         stored = []  # LightGBM's own names for the columns of an array
     names = wanted.named(name, stored, n)
     categorical = _categorical(parts)
-    spelt = booster.pandas_categorical or []
+    spelt = parts.levels
     if spelt and len(spelt) != len(categorical):
         raise UnsupportedModel(
             f"{name} was fitted on {len(spelt)} pandas category columns but treats {len(categorical)} as categories; "
@@ -161,27 +129,26 @@ def _columns(name: str, booster: Any, parts: _Text, wanted: Wanted) -> tuple[tup
         if j not in categorical:
             columns.append(Column(column))
             continue
-        levels = tuple(spelt[categorical.index(j)]) if spelt else wanted.levels_of(name, column)
+        levels = spelt[categorical.index(j)] if spelt else wanted.levels_of(name, column)
         columns.append(Column(column, levels))
         codes[j] = np.arange(len(levels)) if spelt else native_codes(column, levels)
     return tuple(columns), codes
 
 
-def _categorical(parts: _Text) -> list[int]:
+def _categorical(parts: Document) -> list[int]:
     """Columns that LightGBM treats as categories: as declared, as binned, or as split."""
     found = {int(j) for j in re.findall(r"\d+", parts.parameters.get("categorical_feature", ""))}
     for j, info in enumerate(parts.header.get("feature_infos", "").split()):
         if info != "none" and not info.startswith("["):
             found.add(j)
     for tree in parts.trees:
-        kinds = tree.get("decision_type", "").split()
-        features = tree.get("split_feature", "").split()
-        found |= {int(j) for j, kind in zip(features, kinds, strict=False) if int(kind) & CATEGORICAL}
+        if tree["num_leaves"] > 1:
+            found |= set(tree["split_feature"][(tree["decision_type"] & CATEGORICAL) > 0].tolist())
     return sorted(found)
 
 
 def _trees(
-    parts: _Text, columns: tuple[Column, ...], codes: dict[int, np.ndarray], *, positive: bool
+    parts: Document, columns: tuple[Column, ...], codes: dict[int, np.ndarray], *, positive: bool
 ) -> tuple[Trees, np.ndarray]:
     """All trees in one set of arrays, and the library's number of each leaf."""
     nodes = _Nodes(codes, width_of(columns))
@@ -218,27 +185,22 @@ class _Nodes:
         self.value: list[float] = []
         self.leaf_id: list[int] = []
 
-    def add(self, tree: dict[str, str]) -> int:
-        """Add one tree and return its root: the tests first, then their extra halves, then the leaves."""
-        values = [float(v) for v in tree["leaf_value"].split()]
-        n = int(tree["num_leaves"])
-        if len(values) != n:
-            raise ValueError(f"{n - len(values)} leaf values")
-        if n == 1:
-            return self._leaf(values[0], 0)
-        features, kinds = _integers(tree, "split_feature", n - 1), _integers(tree, "decision_type", n - 1)
-        lefts, rights = _integers(tree, "left_child", n - 1), _integers(tree, "right_child", n - 1)
-        thresholds = [float(t) for t in tree["threshold"].split()]
+    def add(self, tree: Mapping[str, Any]) -> int:
+        """Add one tree and return its root: the tests first, then the leaves, then what zeros need."""
+        n = tree["num_leaves"]
         start = len(self.feature)
         for _ in range(n - 1):
             self._node(-1, math.nan, -1, False, -1, -1)
-        leaves = [self._leaf(value, i) for i, value in enumerate(values)]
-        for i in range(n - 1):
-            left, right = (start + c if c >= 0 else leaves[-c - 1] for c in (lefts[i], rights[i]))
-            if kinds[i] & CATEGORICAL:
-                self._category(start + i, features[i], _listed(tree, int(thresholds[i])), left, right)
+        leaves = [self._leaf(value, i) for i, value in enumerate(tree["leaf_value"].tolist())]
+        if n == 1:
+            return leaves[0]
+        keys = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
+        for i, (feature, threshold, kind, *children) in enumerate(zip(*(tree[k].tolist() for k in keys), strict=True)):
+            left, right = (start + c if c >= 0 else leaves[-c - 1] for c in children)
+            if kind & CATEGORICAL:
+                self._category(start + i, feature, _listed(tree, int(threshold)), left, right)
             else:
-                self._number(start + i, features[i], thresholds[i], kinds[i], left, right)
+                self._number(start + i, feature, threshold, kind, left, right)
         return start
 
     def _category(self, at: int, feature: int, listed: list[int], left: int, right: int) -> None:
@@ -298,22 +260,15 @@ def _after(x: float) -> float:
     return math.nextafter(x, math.inf)
 
 
-def _integers(tree: dict[str, str], key: str, n: int) -> list[int]:
-    values = [int(v) for v in tree[key].split()]
-    if len(values) != n:
-        raise ValueError(f"{n - len(values)} entries of {key}")
-    return values
-
-
-def _listed(tree: dict[str, str], which: int) -> list[int]:
+def _listed(tree: Mapping[str, Any], which: int) -> list[int]:
     """Categories in one of the tree's bitsets, which are words of 32 bits."""
-    bounds = [int(b) for b in tree["cat_boundaries"].split()]
-    words = [int(w) for w in tree["cat_threshold"].split()][bounds[which] : bounds[which + 1]]
+    begin, end = tree["cat_boundaries"][which : which + 2]
+    words = tree["cat_threshold"][begin:end].tolist()
     return [32 * i + bit for i, word in enumerate(words) for bit in range(32) if word >> bit & 1]
 
 
 def _native(
-    booster: Any, parts: _Text, leaf_id: np.ndarray, moved: dict[int, np.ndarray], *, positive: bool, margins: bool
+    booster: Any, parts: Document, leaf_id: np.ndarray, moved: dict[int, np.ndarray], *, positive: bool, margins: bool
 ) -> Native:
     objective = parts.header.get("objective", "")
     sigmoid = float(dict(w.split(":", 1) for w in objective.split() if ":" in w).get("sigmoid", 1.0))

@@ -43,7 +43,7 @@ class Trees:
 
     @property
     def eps(self) -> float:
-        """Bound on |native raw score - exact real sum| times `divisor`, for pruning boxes (never for deciding points)."""
+        """Bound on |native raw score - exact sum| times `divisor`, for pruning boxes (never for deciding points)."""
         unit = 2.0**-24 if self.single else 2.0**-53
         largest = np.zeros(len(self.value))
         largest[self.feature < 0] = np.abs(self.value[self.feature < 0])
