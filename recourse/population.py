@@ -277,19 +277,19 @@ def read_positions(column: pd.Series[Any], name: str, feature: Feature, *, stric
 
 def _summarise(column: pd.Series[Any], name: str, feature: Feature) -> Summary:
     if feature.levels is None:
-        return _of_numbers(read_numbers(column, name), feature.code_values)
+        return summarise_numbers(read_numbers(column, name), feature.code_values)
     positions = read_positions(column, name, feature, strict=feature.movable and feature.kind == "ordinal")
     known = positions[~np.isnan(positions)].astype(np.int64)
     counts = np.bincount(known, minlength=len(feature.levels))
     levels = {str(level): int(count) for level, count in zip(feature.levels, counts, strict=True)}
     numbers_ = positions if feature.kind != "category" else np.empty(0)
-    return _of_numbers(numbers_, (), n=len(known), n_missing=int(column.isna().sum()), levels=levels)
+    return summarise_numbers(numbers_, (), n=len(known), n_missing=int(column.isna().sum()), levels=levels)
 
 
 def _summarise_untold(column: pd.Series[Any], name: str) -> Summary | None:
     """Summarise without a policy: numbers as numbers, texts by level where there are few."""
     if pd.api.types.is_numeric_dtype(column.dtype):
-        return _of_numbers(read_numbers(column, name), ())
+        return summarise_numbers(read_numbers(column, name), ())
     present = column.dropna().tolist()
     if any(not isinstance(value, str | int | float | bool) for value in present):
         return None
@@ -302,14 +302,15 @@ def _summarise_untold(column: pd.Series[Any], name: str) -> Summary | None:
     return Summary(n=len(texts), n_missing=int(column.isna().sum()), levels=levels)
 
 
-def _of_numbers(
+def summarise_numbers(
     values: np.ndarray,
-    codes: tuple[float, ...],
+    codes: tuple[float, ...] = (),
     *,
     n: int | None = None,
     n_missing: int | None = None,
     levels: dict[str, int] | None = None,
 ) -> Summary:
+    """Summarise numbers; `n`, `n_missing` and `levels` are given where the numbers are positions of levels."""
     missing = np.isnan(values)
     coded = np.isin(values, np.array(codes, dtype=np.float64))
     x = values[~missing & ~coded]
