@@ -49,3 +49,11 @@ def left_of(codes: np.ndarray, listed: Sequence[int], width: int, *, listed_left
 def width_of(columns: Sequence[Column]) -> int:
     """Return the number of columns of `Trees.sets`."""
     return max((len(c.levels) for c in columns if c.levels is not None), default=1) or 1
+
+
+def levels_note(columns: Sequence[Column], listed: Sequence[int]) -> tuple[str, ...]:
+    """Say which columns' codes were taken from the caller's levels, because the model stores none."""
+    if not listed:
+        return ()
+    names = ", ".join(repr(columns[j].name) for j in listed)
+    return (f"the model stores codes only for {names}: their meaning is taken from the policy's levels",)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ModelError, UnsupportedModel
 from .base import Column, Model, Wanted, fingerprint
-from .categories import left_of, native_codes, to_native, width_of
+from .categories import left_of, levels_note, native_codes, to_native, width_of
 from .lightgbm_file import Document, parse
 from .selfcheck import Native, self_check
 from .trees import Trees
@@ -71,6 +71,7 @@ def _read(name: str, text: str, wanted: Wanted, classes: Any, notes: tuple[str, 
     booster = _own(parts.plain)
     columns, codes = _columns(name, parts, wanted)
     core, leaf_id = _trees(parts, columns, codes, positive=positive)
+    notes += () if parts.levels else levels_note(columns, sorted(codes))
     moved = {j: table for j, table in codes.items() if not np.array_equal(table, np.arange(len(table)))}
     native = _native(booster, parts, leaf_id, moved, positive=positive, margins=wanted.score == "decision_function")
     checked = self_check(name, core, native)

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, UnsupportedModel
+from ..errors import DataError, ModelError, UnsupportedModel
 from .base import Column, Level, Model, Wanted, fingerprint
-from .categories import left_of, native_codes, to_native, width_of
+from .categories import left_of, levels_note, native_codes, to_native, width_of
 from .selfcheck import Native, self_check
 from .trees import Trees
 from .xgboost_file import parse
@@ -91,8 +91,9 @@ def _read(name: str, content: bytearray, wanted: Wanted, *, cut: bool) -> Model:
     booster, learner = _flat(booster, learner, rounds)
     empty = _empty(learner)
     base = float(empty.predict(_library().DMatrix(np.zeros((1, 1)), nthread=1), output_margin=True)[0])
-    columns, codes = _columns(name, learner, wanted)
+    columns, codes, listed = _columns(name, learner, wanted)
     core, leaf_id = _trees(learner, columns, codes, base, positive=positive)
+    notes += levels_note(columns, listed)
     moved = {j: table for j, table in codes.items() if not np.array_equal(table, np.arange(len(table)))}
     margins = wanted.score == "decision_function"
     native = _native(booster, empty, learner, leaf_id, moved, positive=positive, margins=margins)
@@ -160,22 +161,27 @@ def _document(learner: dict[str, Any]) -> bytearray:
     )
 
 
-def _columns(name: str, learner: dict[str, Any], wanted: Wanted) -> tuple[tuple[Column, ...], dict[int, np.ndarray]]:
-    """The inputs, and for each categorical one XGBoost's integer of every level."""
+def _columns(
+    name: str, learner: dict[str, Any], wanted: Wanted
+) -> tuple[tuple[Column, ...], dict[int, np.ndarray], list[int]]:
+    """The inputs, for each categorical one XGBoost's integer of every level, and those whose levels we were told."""
     n = int(learner["learner_model_param"]["num_feature"])
     names = wanted.named(name, learner.get("feature_names"), n)
     types = learner.get("feature_types") or ["q"] * n
     # since 3.1 the file spells out each feature's levels, in the order of their codes
     stored = (learner["gradient_booster"]["model"].get("cats") or {}).get("enc") or [{"values": []}] * n
-    columns, codes = [], {}
+    columns, codes, listed = [], {}, []
     for j, (column, kind, spelt) in enumerate(zip(names, types, stored, strict=True)):
         if kind != "c":
             columns.append(Column(column))
             continue
         levels = _spelt(name, column, spelt, wanted) if len(spelt["values"]) else wanted.levels_of(name, column)
         columns.append(Column(column, levels))
-        codes[j] = np.arange(len(levels)) if len(spelt["values"]) else native_codes(column, levels)
-    return tuple(columns), codes
+        codes[j] = np.arange(len(levels))
+        if not len(spelt["values"]):
+            codes[j] = native_codes(column, levels)
+            listed.append(j)
+    return tuple(columns), codes, listed
 
 
 def _spelt(name: str, column: str, enc: dict[str, Any], wanted: Wanted) -> tuple[Level, ...]:
@@ -278,6 +284,17 @@ def _reached(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate(reached))
 
 
+def _refusal(cells: np.ndarray, names: list[str] | None, error: Exception) -> str:
+    large = np.argwhere(np.abs(cells) > np.finfo(np.float32).max)
+    if not len(large):
+        return f"XGBoost refuses these rows: {_first_line(error)}"
+    row, j = large[0]
+    return (
+        f"column {names[j] if names else j!r} is {float(cells[row, j])!r} in row {row} (counted from 0), and XGBoost "
+        "computes in float32, which ends at 3.4e38; correct the value"
+    )
+
+
 def _native(
     booster: Any,
     empty: Any,
@@ -294,10 +311,13 @@ def _native(
     held: list[tuple[np.ndarray, Any]] = []
 
     def matrix_of(matrix: np.ndarray, margin: np.ndarray | None = None) -> Any:
-        return xgb.DMatrix(
-            np.ascontiguousarray(to_native(matrix, moved), dtype=np.float64), feature_names=names, feature_types=types,
-            base_margin=margin, nthread=1, enable_categorical=True,
-        )  # fmt: skip
+        cells = np.ascontiguousarray(to_native(matrix, moved), dtype=np.float64)
+        try:
+            return xgb.DMatrix(
+                cells, feature_names=names, feature_types=types, base_margin=margin, nthread=1, enable_categorical=True
+            )
+        except xgb.core.XGBoostError as error:
+            raise DataError(_refusal(cells, names, error)) from error
 
     def oriented(margin: np.ndarray) -> np.ndarray:
         return np.asarray(margin if positive else -margin, dtype=np.float64)
