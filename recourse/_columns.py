@@ -136,7 +136,7 @@ def _decimal(x: Fraction) -> Decimal:
     places = 0
     while (x * 10**places).denominator != 1:
         places += 1
-    return Decimal((x * 10**places).numerator).scaleb(-places) if places else Decimal(x.numerator)
+    return Decimal(f"{(x * 10**places).numerator}e-{places}")  # exact; arithmetic on decimals would round
 
 
 def on_grid(value: float, step: Decimal) -> bool:
@@ -154,6 +154,8 @@ def grid_around(value: float, step: Decimal, *, up: bool) -> Decimal:
 def number_text(value: Decimal | float) -> str:
     """Return a number as TOML and a reader like it: no needless zeros, an exponent only where it is long."""
     decimal = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
-    if decimal and not -9 <= decimal.adjusted() <= 17:
-        return f"{decimal.normalize():e}"
-    return decimal_text(decimal)
+    if not decimal or -9 <= decimal.adjusted() <= 17:
+        return decimal_text(decimal)
+    sign, digits, _ = decimal.as_tuple()
+    shown = "".join(map(str, digits)).rstrip("0")
+    return f"{'-' * sign}{shown[0]}{'.' * (len(shown) > 1)}{shown[1:]}e{decimal.adjusted():+03d}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -85,7 +86,7 @@ def _bounds(feature: Feature) -> list[tuple[str, str]]:
     if feature.min is not None and feature.max is not None and feature.min > feature.max:
         low, high = plain_number(feature.min), plain_number(feature.max)
         problems.append(("min", f"min {low} is above max {high}. Swap them?"))
-    if feature.kind in ("integer", "ordinal") and feature.step is not None and feature.step % 1 != 0:
+    if feature.kind in ("integer", "ordinal") and feature.step is not None and Fraction(feature.step).denominator != 1:
         problems.append(
             ("step", f'whole numbers need a whole step, got {feature.step}. Or use kind = "number".'),
         )
@@ -209,6 +210,8 @@ def _lines(place: Place, item: dict[str, Any], table: Callable[[Place], type[Bas
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", context["expected"])
         return [f"{path}: {show(came)} is not allowed. Expected {context['expected']}.{did_you_mean(str(came), words)}"]
+    if kind == "json_invalid":
+        return [f"{path}: is not valid JSON: {context['error']}."]
     if kind == "value_error":
         return [f"{path}: {reason}"]
     if kind in ("greater_than_equal", "greater_than"):

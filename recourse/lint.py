@@ -228,7 +228,7 @@ def score_range(model: Model, matrix: np.ndarray | None = None) -> tuple[float, 
     else:
         if matrix is None or not len(matrix):
             return None
-        known = np.nan_to_num(matrix, nan=0.0)
+        known = np.where(np.isnan(matrix), 0.0, matrix)  # may widen the range, never narrows it
         ends = model.core.weights * np.stack([known.min(axis=0), known.max(axis=0)])
         low, high = (model.core.intercept + float(pick(ends, axis=0).sum()) for pick in (np.min, np.max))
         slack = model.core.eps(np.abs(known).max(axis=0))
@@ -377,8 +377,7 @@ def _with_bounds(policy: Policy, model: Model, matrix: np.ndarray) -> np.ndarray
             extra[:, j] = (min(numbers), max(numbers)) if numbers else np.nan
         else:
             extra[:, j] = _or(feature.min, math.nan), _or(feature.max, math.nan)
-    both = np.vstack([matrix, extra])
-    return np.where(np.isnan(both), np.nanmax(both, axis=0, initial=-math.inf), both) if len(matrix) else matrix
+    return np.vstack([matrix, extra]) if len(matrix) else matrix
 
 
 def _rows(column: pd.Series[Any], rows: np.ndarray, values: np.ndarray | None = None) -> str:

@@ -91,6 +91,14 @@ class _Part(BaseModel, metaclass=_Readable):
         except ValidationError as error:
             raise explain(error, _tables(cls)) from None
 
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **kwargs: Any) -> Self:
+        """Build from JSON, with the same errors as `model_validate`."""
+        try:
+            return super().model_validate_json(json_data, **kwargs)
+        except ValidationError as error:
+            raise explain(error, _tables(cls)) from None
+
 
 class Decision(_Part):
     """When an applicant is approved."""

@@ -414,6 +414,17 @@ def test_a_part_built_in_python_is_refused_as_readably() -> None:
         Feature(kind="number", stp=1)  # type: ignore[call-arg]
 
 
+def test_parts_and_json_build_the_same_policy() -> None:
+    """Parts built in Python, a dict and JSON give equal policies; broken JSON is our error."""
+    data = policy_of({"kind": "number", "step": 0.1})
+    policy = Policy.model_validate(data)
+    assert Policy(decision=Decision(threshold=0.5), features={"x": Feature(kind="number", step=0.1)}) == policy
+    assert Policy.model_validate({"decision": policy.decision, "features": policy.features}) == policy
+    assert Policy.model_validate_json(json.dumps(data)) == policy
+    with pytest.raises(PolicyError, match="the policy: is not valid JSON"):
+        Policy.model_validate_json("{")
+
+
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     """What is no TOML, no text or not there is a PolicyError that names the file."""
     path = tmp_path / "policy.toml"
