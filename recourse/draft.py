@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_LEVELS = 50  # a text column with more levels is taken for free text
 _FEWEST_ROWS = 20  # with fewer, texts that all differ may still be levels
+_FEW_VALUES = 8  # whole numbers as few as these may be names of something
 _LONGEST = 1e5  # units of cost that one change may span, so that four of them can be added exactly
 _YES_AND_NO = ({"no", "yes"}, {"n", "y"}, {"false", "true"}, {"f", "t"})
 _HEAD = """\
@@ -254,6 +255,12 @@ def _number_lines(name: str, column: pd.Series[Any], role: tuple[str, str] | Non
     if len(real):
         low, middle, high = (number_text(float(x)) for x in (real.min(), np.median(real), real.max()))
         lines += _comments(f"from {low} to {high}, median {middle}")
+        few = sorted(set(real.tolist()))
+        if role is None and whole and 1 < len(few) <= _FEW_VALUES:
+            listed = ", ".join(map(number_text, few))
+            lines += _comments(
+                f'only {listed}: if these are names rather than counts, use kind = "category" with levels'
+            )
     return lines
 
 

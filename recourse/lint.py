@@ -157,9 +157,6 @@ def _levels(name: str, feature: Feature, column: pd.Series[Any]) -> Iterator[Fin
 def _numbers(name: str, feature: Feature, values: np.ndarray, column: pd.Series[Any]) -> Iterator[Finding]:
     coded = np.isin(values, np.array(feature.code_values))
     real = ~np.isnan(values) & ~coded
-    for key, code in zip(feature.codes, feature.code_values, strict=True):
-        if len(values) and not np.any(values == code):
-            yield _warning(name, f"the code {key!r} never occurs in the data.")
     for code in likely_codes(values[real]) if feature.min is None or feature.min >= 0 else ():
         rows = np.flatnonzero(values == code)
         text = number_text(code)

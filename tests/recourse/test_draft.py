@@ -223,6 +223,15 @@ def test_special_values_are_proposed_as_codes() -> None:
     assert text.count("# these look like codes: say what each means") == 2
 
 
+def test_few_whole_numbers_raise_a_question() -> None:
+    """Numbers that may be names of something are pointed out; the draft reads them as numbers."""
+    policy, text = drafted(
+        pd.DataFrame({"purpose": [1, 2, 31, 4], "debts": range(4)}).sample(40, replace=True, random_state=0)
+    )
+    assert policy.features["purpose"].kind == "integer"
+    assert '# only 1, 2, 4, 31: if these are names rather than counts, use kind = "category" with levels' in text
+
+
 def test_constant_and_empty_columns_are_fixed() -> None:
     """What never varies cannot be advised on."""
     policy, text = drafted(pd.DataFrame({"a": [5, 5], "b": [None, None], "c": ["x", "x"], "d": [1, 2]}))
