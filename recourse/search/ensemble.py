@@ -10,15 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bits import first_bit
-from .forest import Active, Forest, activate, exact_score, specialise, _grow, _grow2
+from .forest import Active, Forest, _grow, _grow2, activate, specialise
 from .incumbent import approves, greedy, improve
 from .jit import kernel
 from .leaves import (
     Choice,
     Groups,
     Masks,
-    best_leaf,
     build_masks,
     classify,
     collect,
@@ -27,11 +25,13 @@ from .leaves import (
     merge,
     nearest,
     refilter,
+    split_box,
+    upper_bound,
+    upper_bound_of,
 )
-from .moves import Moves, Rows, Space, build_moves
+from .moves import COST_LIMIT, UNBOUNDED, Moves, Rows, Space, build_moves
 
 FOUND, NONE_EXISTS, NONE_FOUND = 0, 1, 2
-UNBOUNDED = 1 << 60
 MERGE_LIMIT = 64
 MERGE_TRIES = 4
 MERGE_AFTER = 200
@@ -46,7 +46,6 @@ class Solution(NamedTuple):
     bound: int  # proven lower bound on the cost of any plan
     nodes: int
     point: np.ndarray  # int64[n], position of every feature of the space
-    too_costly: int  # a feature with a move above the cost limit; -1
 
 
 @kernel
@@ -91,7 +90,7 @@ def _trim(choice: Choice, low: np.ndarray, high: np.ndarray, budget: int, max_ch
         total += choice.cost[choice.row[a] + p]
         changes += p != choice.start[a]
     if total > budget or changes > max_changes:
-        return UNBOUNDED, changes
+        return UNBOUNDED + 1, changes
     slack = budget - total
     for a in range(n):
         s, row = choice.start[a], choice.row[a]
@@ -105,82 +104,6 @@ def _trim(choice: Choice, low: np.ndarray, high: np.ndarray, budget: int, max_ch
         while choice.cost[row + high[a]] > most:
             high[a] -= 1
     return total, changes
-
-
-@kernel
-def _split(
-    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, point_mask: np.ndarray, low: np.ndarray,
-    high: np.ndarray, point: np.ndarray, weight: np.ndarray,
-) -> tuple[int, int]:  # fmt: skip
-    """Return the (feature, class) that separates most of the gap between the groups' best leaves and the point's.
-
-    The box is split into classes below and from the returned class; -1 when nothing separates (no gap).
-    """
-    n_sets = choice.n_words
-    for a in range(len(low)):
-        for c in range(low[a], high[a] + 1):
-            weight[choice.row[a] + c] = 0.0
-    for g in range(len(groups.first) - 1):
-        best = best_leaf(groups, masks, mask, g)
-        mine = best_leaf(groups, masks, point_mask, g)
-        if best == mine or best < 0:
-            continue
-        gap = groups.value[best] - (groups.value[mine] if mine >= 0 else groups.value[groups.first[g + 1] - 1])
-        if gap <= 0.0:
-            continue
-        for a in range(choice.n_runs):
-            if groups.low[best, a] > point[a]:
-                weight[choice.row[a] + groups.low[best, a]] += gap
-            elif groups.high[best, a] < point[a]:
-                weight[choice.row[a] + groups.high[best, a] + 1] += gap
-        for a in range(choice.n_runs, len(low)):
-            base = (a - choice.n_runs) * n_sets
-            if not groups.member[best, base + (point[a] >> 6)] >> np.uint64(point[a] & 63) & np.uint64(1):
-                for c in range(low[a], high[a] + 1):
-                    if groups.member[best, base + (c >> 6)] >> np.uint64(c & 63) & np.uint64(1):
-                        # above the point's class both ways: the point is the lowest class of a set's interval
-                        weight[choice.row[a] + max(c, low[a] + 1)] += gap
-                        break
-    best_a, best_c, most = -1, -1, 0.0
-    for a in range(len(low)):
-        for c in range(low[a] + 1, high[a] + 1):
-            if weight[choice.row[a] + c] > most:
-                most, best_a, best_c = weight[choice.row[a] + c], a, c
-    if best_a < 0:
-        for a in range(len(low)):
-            if high[a] > low[a]:
-                p = nearest(choice.start[a], low[a], high[a])
-                return a, (p + 1 if p < high[a] else p)
-    return best_a, best_c
-
-
-@kernel
-def _upper(groups: Groups, masks: Masks, mask: np.ndarray) -> float:
-    """Sum of the best leaves; -inf when a group has none."""
-    total = groups.constant
-    for g in range(len(groups.first) - 1):
-        leaf = best_leaf(groups, masks, mask, g)
-        if leaf < 0:
-            return -np.inf
-        total += groups.value[leaf]
-    return total
-
-
-@kernel
-def _upper_of(groups: Groups, masks: Masks, mask: np.ndarray, other: np.ndarray) -> float:
-    """Sum of the best leaves in the conjunction of two masks; -inf when a group has none."""
-    total = groups.constant
-    for g in range(len(groups.first) - 1):
-        found = False
-        for w in range(masks.word[g], masks.word[g + 1]):
-            both = mask[w] & other[w]
-            if both != np.uint64(0):
-                total += groups.value[groups.first[g] + 64 * (w - masks.word[g]) + first_bit(both)]
-                found = True
-                break
-        if not found:
-            return -np.inf
-    return total
 
 
 @kernel
@@ -200,19 +123,19 @@ def _tighten(
             continue
         row = choice.row[a]
         p = nearest(choice.start[a], low[a], high[a])
-        upper = _upper_of(groups, masks, mask, masks.exactly[row + p])
+        upper = upper_bound_of(groups, masks, mask, masks.exactly[row + p])
         probe[a] = upper
         if upper >= need:
             continue
         if p == low[a] and a < choice.n_runs:
             c = p + 1
-            while c < high[a] and _upper_of(groups, masks, mask, masks.at_most[row + c]) < need:
+            while c < high[a] and upper_bound_of(groups, masks, mask, masks.at_most[row + c]) < need:
                 c += 1
             low[a] = c
             changed = True
         elif p == high[a] and a < choice.n_runs:
             c = p - 1
-            while c > low[a] and _upper_of(groups, masks, mask, masks.at_least[row + c]) < need:
+            while c > low[a] and upper_bound_of(groups, masks, mask, masks.at_least[row + c]) < need:
                 c -= 1
             high[a] = c
             changed = True
@@ -220,8 +143,8 @@ def _tighten(
             low[a] = p + 1
             changed = True
         else:
-            below = _upper_of(groups, masks, mask, masks.at_most[row + p - 1]) >= need
-            above = _upper_of(groups, masks, mask, masks.at_least[row + p + 1]) >= need
+            below = upper_bound_of(groups, masks, mask, masks.at_most[row + p - 1]) >= need
+            above = upper_bound_of(groups, masks, mask, masks.at_least[row + p + 1]) >= need
             if not below and not above:
                 return False, True
             if not below:
@@ -265,7 +188,7 @@ def solve(
     n_active = len(active.feature)
     max_changes = min(max_changes, n_active)
     if n_active == 0 or max_changes == 0 or not np.isfinite(need):
-        return Solution(NONE_EXISTS, True, -1, 0, 0, result, -1)
+        return Solution(NONE_EXISTS, True, -1, 0, 0, result)
     residual = specialise(forest, space, moves, active)
 
     # a plan in hand
@@ -341,7 +264,7 @@ def solve(
             possible = True
             while True:
                 mask_box(choice, masks, new_low, new_high, mask, spare)
-                if _upper(groups, masks, mask) < need - eps:
+                if upper_bound(groups, masks, mask) < need - eps:
                     possible = False
                     break
                 possible, again = _tighten(choice, groups, masks, mask, new_low, new_high, need - eps, probe)
@@ -358,14 +281,14 @@ def solve(
             if has and not _key_less(choice, box_cost, box_changes, point, budget, held_changes, held_class):
                 continue
             mask_point(choice, masks, point, point_mask)
-            total = _upper(groups, masks, point_mask)
+            total = upper_bound(groups, masks, point_mask)
             if total >= need - eps:
                 _to_positions(choice, active, point, positions)
                 if approves(forest, space, moves, active, positions, total, need, eps):
                     has, budget, held_changes = True, box_cost, box_changes
                     held_class[:] = point
                     continue
-            a, c = _split(choice, groups, masks, mask, point_mask, new_low, new_high, point, weight)
+            a, c = split_box(choice, groups, masks, mask, point_mask, new_low, new_high, point, weight)
             if a < 0:
                 continue
             if n_boxes == capacity:
@@ -428,9 +351,55 @@ def solve(
 
     if not has:
         status = NONE_FOUND if exhausted else NONE_EXISTS
-        return Solution(status, not exhausted, -1, floor if exhausted else 0, nodes, result, -1)
+        return Solution(status, not exhausted, -1, floor if exhausted else 0, nodes, result)
     _to_positions(choice, active, held_class, positions)
     for a in range(n_active):
         result[active.feature[a]] = positions[a]
     bound = min(floor, budget) if exhausted else budget
-    return Solution(FOUND, bound == budget and not exhausted, budget, bound, nodes, result, -1)
+    return Solution(FOUND, bound == budget and not exhausted, budget, bound, nodes, result)
+
+
+@kernel
+def solve_rows(
+    forest: Forest,
+    space: Space,
+    rows: Rows,
+    chosen: np.ndarray,
+    cut: np.ndarray,
+    max_changes: int,
+    eps: float,
+    node_budget: int,
+    number: np.ndarray,
+    value: np.ndarray,
+) -> int:
+    """Solve the chosen rows of a chunk one after the other.
+
+    Parameters
+    ----------
+    chosen : int64[k]
+        Rows that are not approved.
+    cut : float64[k]
+        Smallest approved raw score of each.
+    number : int64[k, 5]
+        Receives status, proven, cost, bound and nodes.
+    value : float64[k, n]
+        Receives the value (or level) of every feature under the plan.
+
+    Returns
+    -------
+    int
+        -1, or a feature for which some move costs more than the limit; then nothing after that row was solved.
+    """
+    for i in range(len(chosen)):
+        moves = build_moves(space, rows, chosen[i])
+        n = len(moves.start)
+        for j in range(n):
+            for k in range(moves.offset[j], moves.offset[j + 1]):
+                if moves.cost[k] > COST_LIMIT:
+                    return j
+        found = solve(forest, space, moves, max_changes, cut[i], eps, node_budget)
+        number[i, 0], number[i, 1], number[i, 2] = found.status, found.proven, found.cost
+        number[i, 3], number[i, 4] = found.bound, found.nodes
+        for j in range(n):
+            value[i, j] = moves.value[moves.offset[j] + found.point[j]]
+    return -1

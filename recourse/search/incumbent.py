@@ -10,9 +10,7 @@ import numpy as np
 
 from .forest import NONE, ONE, Active, Forest, Residual, _grow2, exact_score, residual_leaf
 from .jit import kernel
-from .moves import Moves, Space
-
-UNBOUNDED = 1 << 60
+from .moves import UNBOUNDED, Moves, Space
 
 
 @kernel

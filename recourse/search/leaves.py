@@ -563,3 +563,79 @@ def merge(choice: Choice, groups: Groups, budget: int, max_changes: int, limit: 
     index = index[:at]
     merged = Groups(first[: n_left + 1].copy(), value[index], low[index], high[index], member[index], constant)
     return sort_groups(merged)
+
+
+@kernel
+def split_box(
+    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, point_mask: np.ndarray, low: np.ndarray,
+    high: np.ndarray, point: np.ndarray, weight: np.ndarray,
+) -> tuple[int, int]:  # fmt: skip
+    """Return the (feature, class) that separates most of the gap between the groups' best leaves and the point's.
+
+    The box is split into classes below and from the returned class; -1 when nothing separates (no gap).
+    """
+    n_sets = choice.n_words
+    for a in range(len(low)):
+        for c in range(low[a], high[a] + 1):
+            weight[choice.row[a] + c] = 0.0
+    for g in range(len(groups.first) - 1):
+        best = best_leaf(groups, masks, mask, g)
+        mine = best_leaf(groups, masks, point_mask, g)
+        if best == mine or best < 0:
+            continue
+        gap = groups.value[best] - (groups.value[mine] if mine >= 0 else groups.value[groups.first[g + 1] - 1])
+        if gap <= 0.0:
+            continue
+        for a in range(choice.n_runs):
+            if groups.low[best, a] > point[a]:
+                weight[choice.row[a] + groups.low[best, a]] += gap
+            elif groups.high[best, a] < point[a]:
+                weight[choice.row[a] + groups.high[best, a] + 1] += gap
+        for a in range(choice.n_runs, len(low)):
+            base = (a - choice.n_runs) * n_sets
+            if not groups.member[best, base + (point[a] >> 6)] >> np.uint64(point[a] & 63) & np.uint64(1):
+                for c in range(low[a], high[a] + 1):
+                    if groups.member[best, base + (c >> 6)] >> np.uint64(c & 63) & np.uint64(1):
+                        # above the point's class both ways: the point is the lowest class of a set's interval
+                        weight[choice.row[a] + max(c, low[a] + 1)] += gap
+                        break
+    best_a, best_c, most = -1, -1, 0.0
+    for a in range(len(low)):
+        for c in range(low[a] + 1, high[a] + 1):
+            if weight[choice.row[a] + c] > most:
+                most, best_a, best_c = weight[choice.row[a] + c], a, c
+    if best_a < 0:
+        for a in range(len(low)):
+            if high[a] > low[a]:
+                p = nearest(choice.start[a], low[a], high[a])
+                return a, (p + 1 if p < high[a] else p)
+    return best_a, best_c
+
+
+@kernel
+def upper_bound(groups: Groups, masks: Masks, mask: np.ndarray) -> float:
+    """Sum of the best leaves; -inf when a group has none."""
+    total = groups.constant
+    for g in range(len(groups.first) - 1):
+        leaf = best_leaf(groups, masks, mask, g)
+        if leaf < 0:
+            return -np.inf
+        total += groups.value[leaf]
+    return total
+
+
+@kernel
+def upper_bound_of(groups: Groups, masks: Masks, mask: np.ndarray, other: np.ndarray) -> float:
+    """Sum of the best leaves in the conjunction of two masks; -inf when a group has none."""
+    total = groups.constant
+    for g in range(len(groups.first) - 1):
+        found = False
+        for w in range(masks.word[g], masks.word[g + 1]):
+            both = mask[w] & other[w]
+            if both != np.uint64(0):
+                total += groups.value[groups.first[g] + 64 * (w - masks.word[g]) + first_bit(both)]
+                found = True
+                break
+        if not found:
+            return -np.inf
+    return total

@@ -16,6 +16,7 @@ from .jit import kernel
 
 MISSING = -1  # the cell of a missing value
 COST_LIMIT = 1 << 40  # micro-units
+UNBOUNDED = 1 << 60  # no budget
 
 
 class Space(NamedTuple):
@@ -27,9 +28,7 @@ class Space(NamedTuple):
     categorical: np.ndarray  # uint8[n], the model tests membership: the cell is the code
     listed: np.ndarray  # uint8[n], 1: levels, 0: a grid
     direction: np.ndarray  # int8[n], -1 down, 0 any, 1 up (grids; for levels it is in the table)
-    step_numerator: np.ndarray  # int64[n], 0: no grid, any float32 value
-    step_denominator: np.ndarray  # int64[n]
-    from_applicant: np.ndarray  # uint8[n], the grid is counted from the applicant's value
+    has_grid: np.ndarray  # uint8[n], 0: any float32 value
     weight: np.ndarray  # float64[n]
     unit: np.ndarray  # float64[n]
     per_change: float
@@ -53,6 +52,9 @@ class Rows(NamedTuple):
     movable: np.ndarray  # uint8[rows, n]
     first: np.ndarray  # int64[rows, n], smallest permitted grid index (inclusive)
     last: np.ndarray  # int64[rows, n], largest
+    origin: np.ndarray  # int64[rows, n], value number i of the grid is (origin + i * stride) / scale
+    stride: np.ndarray  # int64[rows, n]
+    scale: np.ndarray  # int64[rows, n]
     low: np.ndarray  # float64[rows, n], bounds of features without a grid
     high: np.ndarray  # float64[rows, n]
 
@@ -122,10 +124,9 @@ def price(space: Space, j: int, before: float, after: float) -> int:
 
 
 @kernel
-def grid_value(space: Space, j: int, start: float, index: int) -> float:
-    """Value number `index` of the grid: the float64 nearest to its decimal."""
-    offset = float(index * space.step_numerator[j]) / float(space.step_denominator[j])
-    return start + offset if space.from_applicant[j] else offset
+def grid_value(rows: Rows, r: int, j: int, index: int) -> float:
+    """Value number `index` of a grid: the float64 nearest to its decimal, as both operands are exact."""
+    return float(rows.origin[r, j] + index * rows.stride[r, j]) / float(rows.scale[r, j])
 
 
 @kernel
@@ -137,34 +138,38 @@ def _is_code(space: Space, j: int, value: float) -> bool:
 
 
 @kernel
-def _first_index_reaching(space: Space, j: int, start: float, threshold: float, low: int, high: int) -> int:
+def _first_index_reaching(rows: Rows, r: int, j: int, single: bool, threshold: float, low: int, high: int) -> int:
     """Smallest grid index in low..high whose cast value is at least the threshold; high + 1 when none is.
 
     The cast value is non-decreasing in the index, so a guess by division is mended by bisection.
     """
-    if cast(grid_value(space, j, start, high), space.cast_single) < threshold:
+    if cast(grid_value(rows, r, j, high), single) < threshold:
         return high + 1
-    if cast(grid_value(space, j, start, low), space.cast_single) >= threshold:
+    if cast(grid_value(rows, r, j, low), single) >= threshold:
         return low
-    origin = start if space.from_applicant[j] else 0.0
-    guess = np.int64(
-        np.ceil((threshold - origin) * float(space.step_denominator[j]) / float(space.step_numerator[j]))
-    )
+    guess = np.int64(np.ceil((threshold * float(rows.scale[r, j]) - rows.origin[r, j]) / float(rows.stride[r, j])))
     below, reaching = low, high  # invariant: below < threshold <= reaching
     for nudge in range(-1, 2):
         g = guess + nudge
         if below < g < reaching:
-            if cast(grid_value(space, j, start, g), space.cast_single) >= threshold:
+            if cast(grid_value(rows, r, j, g), single) >= threshold:
                 reaching = g
             else:
                 below = g
     while reaching - below > 1:
         middle = below + ((reaching - below) >> 1)
-        if cast(grid_value(space, j, start, middle), space.cast_single) >= threshold:
+        if cast(grid_value(rows, r, j, middle), single) >= threshold:
             reaching = middle
         else:
             below = middle
     return reaching
+
+
+@kernel
+def _home_index(rows: Rows, r: int, j: int) -> int:
+    """A grid index near the applicant's value, clipped to where indices are exact."""
+    guess = (rows.value[r, j] * float(rows.scale[r, j]) - rows.origin[r, j]) / float(rows.stride[r, j])
+    return np.int64(np.floor(min(max(guess, -4.5e15), 4.5e15)))
 
 
 @kernel
@@ -174,7 +179,7 @@ def _add_up(space: Space, rows: Rows, r: int, j: int, cost: np.ndarray, cell: np
     base = space.threshold_start[j]
     n_cells = space.threshold_start[j + 1] - base + 1
     n = 0
-    if space.step_numerator[j] == 0:
+    if not space.has_grid[j]:
         for k in range(home + 1, n_cells):
             x = np.float32(space.threshold[base + k - 1])
             while float(x) < space.threshold[base + k - 1] or float(x) <= start:
@@ -195,28 +200,23 @@ def _add_up(space: Space, rows: Rows, r: int, j: int, cost: np.ndarray, cell: np
     index, last = rows.first[r, j], rows.last[r, j]
     if index > last:
         return 0
-    # the first grid value above the start
-    if not space.from_applicant[j]:
-        above = np.int64(np.floor(start * float(space.step_denominator[j]) / float(space.step_numerator[j]))) - 1
-        index = max(index, min(above, last))
-    else:
-        index = max(index, 0)
-    while index <= last and grid_value(space, j, start, index) <= start:
+    index = max(index, min(_home_index(rows, r, j) - 1, last))
+    while index <= last and grid_value(rows, r, j, index) <= start:
         index += 1
     k = home
     while index <= last:
         k += 1
         if k >= n_cells:
             break
-        index = _first_index_reaching(space, j, start, space.threshold[base + k - 1], index, last)
+        index = _first_index_reaching(rows, r, j, space.cast_single, space.threshold[base + k - 1], index, last)
         if index > last:
             break
-        x = grid_value(space, j, start, index)
+        x = grid_value(rows, r, j, index)
         while _is_code(space, j, x):
             index += 1
             if index > last:
                 break
-            x = grid_value(space, j, start, index)
+            x = grid_value(rows, r, j, index)
         if index > last:
             break
         k = cell_of(space, j, x)
@@ -231,7 +231,7 @@ def _add_down(space: Space, rows: Rows, r: int, j: int, cost: np.ndarray, cell: 
     start, home = rows.value[r, j], rows.cell[r, j]
     base = space.threshold_start[j]
     n = 0
-    if space.step_numerator[j] == 0:
+    if not space.has_grid[j]:
         for k in range(home - 1, -1, -1):
             x = np.float32(space.threshold[base + k])
             while float(x) >= space.threshold[base + k] or float(x) >= start:
@@ -252,27 +252,23 @@ def _add_down(space: Space, rows: Rows, r: int, j: int, cost: np.ndarray, cell: 
     first, index = rows.first[r, j], rows.last[r, j]
     if index < first:
         return 0
-    if not space.from_applicant[j]:
-        below = np.int64(np.ceil(start * float(space.step_denominator[j]) / float(space.step_numerator[j]))) + 1
-        index = min(index, max(below, first))
-    else:
-        index = min(index, 0)
-    while index >= first and grid_value(space, j, start, index) >= start:
+    index = min(index, max(_home_index(rows, r, j) + 2, first))
+    while index >= first and grid_value(rows, r, j, index) >= start:
         index -= 1
     k = home
     while index >= first:
         k -= 1
         if k < 0:
             break
-        index = _first_index_reaching(space, j, start, space.threshold[base + k], first, index) - 1
+        index = _first_index_reaching(rows, r, j, space.cast_single, space.threshold[base + k], first, index) - 1
         if index < first:
             break
-        x = grid_value(space, j, start, index)
+        x = grid_value(rows, r, j, index)
         while _is_code(space, j, x):
             index -= 1
             if index < first:
                 break
-            x = grid_value(space, j, start, index)
+            x = grid_value(rows, r, j, index)
         if index < first:
             break
         k = cell_of(space, j, x)

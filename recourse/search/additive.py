@@ -1,0 +1,565 @@
+"""Exact plans for linear models: the cheapest choice of one move per feature whose gains reach what is needed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .hull import Lists, Tails, corners, least_cost, segment, tails
+from .jit import kernel
+
+NONE, FOUND, UNKNOWN = 0, 1, 2
+INFINITE = 2**62
+
+
+class Choices(NamedTuple):
+    """What the search sees; the moves of feature j are start[j]:start[j + 1], sorted by rank.
+
+    The first move of a feature is "stay" with cost 0 and gain 0. The others follow in the order of ties: by cost, then
+    |change|, then up before down. A gain is what the move adds to the raw score, ``weight * (after - before)``, and 0
+    exactly where the weight is 0.
+    """
+
+    start: np.ndarray  # int64[d + 1]
+    cost: np.ndarray  # int64[n], micro-units, at most 2**40
+    gain: np.ndarray  # float64[n]
+
+
+class Goal(NamedTuple):
+    """What a plan must do."""
+
+    target: float  # its gain, added from the first feature to the last, reaches this
+    low: float  # the same with room for rounding in any other order of addition: what bounds compare with
+    limit: int  # largest number of changes
+
+
+class Bounds(NamedTuple):
+    """Tables of the relaxation for one order of features, without and with a fee on every change."""
+
+    plain: Tails
+    priced: Tails
+    fee: float
+
+
+class Answer(NamedTuple):
+    """The first plan in order after the floor, with its certificate."""
+
+    status: int  # FOUND; NONE: proof that there is none; UNKNOWN: the budget ended without a plan
+    moves: np.ndarray  # int64[d], rank of each feature's move; 0 is "stay"
+    cost: int  # micro-units
+    changes: int
+    bound: int  # no acceptable plan after the floor costs less
+    proven: bool  # for FOUND: no acceptable plan after the floor costs less than `cost`
+    nodes: int
+
+
+@kernel
+def solve(choices: Choices, need: float, eps: float, max_changes: int, floor: np.ndarray, budget: int) -> Answer:
+    """Find the first plan after `floor` whose gain reaches ``need - eps``.
+
+    Plans are ordered by (cost, number of changes, ranks compared from the last feature to the first).
+
+    The native library's sum is known to within `eps` only. So the caller asks the native one-row score of the plan
+    that is found, and if that falls short, asks again with the plan as the new floor; the first confirmed plan is the
+    optimum, and NONE after any number of refusals is a proof. The row as it stands is the first floor (all zeros): it
+    was refused already. ::
+
+        floor = np.zeros(d, dtype=np.int64)
+        answer = solve(choices, need, eps, -1, floor, budget)
+        while answer.status == FOUND and not confirmed(answer.moves):
+            answer = solve(choices, need, eps, -1, answer.moves, budget - nodes_so_far)
+
+    With w the weights, v the row and `cut` the smallest raw score that is approved, ``need = cut - (intercept + w @ v)``
+    and ``eps = 2 * core.eps(magnitude)``, where `magnitude` is each feature's largest |value| before or after.
+
+    Parameters
+    ----------
+    choices : Choices
+        Every feature has at least its "stay".
+    need : float
+        Gain that is needed; inf where no raw score is approved.
+    eps : float
+        Bound on |native raw score - (row's raw score + sum of gains)|.
+    max_changes : int
+        Largest number of changes; -1 for no limit.
+    floor : int64[d]
+        Ranks of the plan that was refused last.
+    budget : int
+        Nodes (partial plans that are bounded) allowed.
+
+    Returns
+    -------
+    Answer
+
+    Notes
+    -----
+    A move is left out when an earlier one of its feature gains as much or more by ``3 * eps``: with the earlier one
+    any acceptable plan stays acceptable, and comes earlier. What remains is bounded by the linear relaxation over
+    convex hulls (Dyer 1984, Zemel 1984), for all tails of a fixed order of features in advance, and with a second
+    table in which changes carry a fee when their number is limited. The cost is minimised first, together with the
+    number of changes (``cost * (d + 1) + changes``); then ties are settled by a second, lexicographic descent.
+    """
+    d = len(choices.start) - 1
+    unit = d + 1
+    lists, who = _undominated(choices, unit, 3.0 * eps)
+    n = len(who)
+    limit = n if max_changes < 0 or max_changes > n else max_changes
+    peak = _peaks(lists)
+    target = need - eps
+    fuzz = abs(target)
+    for f in range(n):
+        fuzz += peak[lists.start[f + 1] - 1]
+    fuzz *= 2.0**-50 * (n + 2)
+    floor_cost = 0
+    after = np.zeros(n, dtype=np.int64)
+    for j in range(d):
+        floor_cost += choices.cost[choices.start[j] + floor[j]] * unit + (1 if floor[j] > 0 else 0)
+    for f in range(n):
+        after[f] = floor[who[f]]
+
+    goal = Goal(target, target - 2.0 * fuzz, limit)
+    moves = np.zeros(d, dtype=np.int64)
+    if n == 0 or not _ceiling(lists, peak, np.arange(n), limit)[0, limit] >= target - fuzz:  # also when need is inf
+        return Answer(NONE, moves, 0, 0, 0, False, 0)
+
+    order = _coarse_first(lists, peak)
+    bounds = _prepared(lists, order, _best_fee(lists, order, goal))
+    root = _whole(_tail_bound(bounds, 0, goal.low, limit))
+    bound = max(root, floor_cost)
+    at = np.zeros(n, dtype=np.int64)
+    nodes, settled = 0, True
+    if 0 < floor_cost and root <= floor_cost:  # plans that cost what the refused one does come first
+        found, nodes, settled = _settle(lists, bounds, goal, floor_cost, after, True, budget, at)
+        if found:
+            return _answer(lists, who, d, at, floor_cost, floor_cost, True, nodes)
+    best = _first_plan(lists, peak, bounds.priced, goal, floor_cost, at)
+    done = settled and best <= bound
+    if settled and not done:
+        best, used, done = _cheapest(lists, bounds, goal, best, floor_cost, budget - nodes, at)
+        nodes += used
+    if best == INFINITE:
+        return Answer(NONE if done else UNKNOWN, moves, 0, 0, 0 if done else bound // unit, False, nodes)
+    if not done:
+        return _answer(lists, who, d, at, best, bound, False, nodes)
+    first = at.copy()
+    found, used, settled = _settle(lists, bounds, goal, best, after, False, budget - nodes, first)
+    return _answer(lists, who, d, first if found else at, best, best, True, nodes + used)
+
+
+@kernel
+def _answer(
+    lists: Lists, who: np.ndarray, d: int, at: np.ndarray, cost: int, bound: int, proven: bool, nodes: int
+) -> Answer:
+    moves = np.zeros(d, dtype=np.int64)
+    for f in range(len(who)):
+        moves[who[f]] = lists.move[at[f]]
+    return Answer(FOUND, moves, cost // (d + 1), cost % (d + 1), bound // (d + 1), proven, nodes)
+
+
+@kernel
+def furthest(choices: Choices, max_changes: int) -> np.ndarray:
+    """Return the ranks (int64[d]) of the plan with the largest gain, in fewest and cheapest moves.
+
+    Its native score is the best that an applicant can reach; it is exact up to rounding, and needs no search.
+    """
+    d = len(choices.start) - 1
+    moves = np.zeros(d, dtype=np.int64)
+    best = np.zeros(d)
+    for j in range(d):
+        first = choices.start[j]
+        for p in range(first, choices.start[j + 1]):
+            if choices.gain[p] > best[j]:
+                best[j], moves[j] = choices.gain[p], p - first
+    changed = np.count_nonzero(moves)
+    while 0 <= max_changes < changed:  # give up the smallest gain
+        worst = -1
+        for j in range(d):
+            if moves[j] > 0 and (worst < 0 or best[j] <= best[worst]):
+                worst = j
+        moves[worst] = 0
+        changed -= 1
+    return moves
+
+
+@kernel
+def _undominated(choices: Choices, unit: int, margin: float) -> tuple[Lists, np.ndarray]:
+    """Keep what no earlier move of its feature makes useless, and the features that have a choice at all."""
+    d = len(choices.start) - 1
+    n_moves = len(choices.cost)
+    who = np.empty(d, dtype=np.int64)
+    start = np.zeros(d + 1, dtype=np.int64)
+    move = np.empty(n_moves, dtype=np.int64)
+    cost = np.empty(n_moves, dtype=np.int64)
+    gain = np.empty(n_moves)
+    n, m = 0, 0
+    for j in range(d):
+        first = choices.start[j]
+        move[m], cost[m], gain[m] = 0, 0, 0.0
+        k, top = m + 1, 0.0
+        for p in range(first + 1, choices.start[j + 1]):
+            g = choices.gain[p]
+            if g == 0.0 or (g <= top if margin == 0.0 else g < top - margin):
+                continue
+            move[k], cost[k], gain[k] = p - first, choices.cost[p] * unit + 1, g
+            k += 1
+            top = max(top, g)
+        if k > m + 1:
+            who[n] = j
+            n += 1
+            m = k
+            start[n] = m
+    return Lists(start[: n + 1].copy(), move[:m].copy(), cost[:m].copy(), gain[:m].copy()), who[:n].copy()
+
+
+@kernel
+def _peaks(lists: Lists) -> np.ndarray:
+    """Return the largest gain among each feature's moves up to and including each; it never falls."""
+    peak = lists.gain.copy()
+    for f in range(len(lists.start) - 1):
+        for p in range(lists.start[f] + 1, lists.start[f + 1]):
+            peak[p] = max(peak[p], peak[p - 1])
+    return peak
+
+
+@kernel
+def _first_reaching(peak: np.ndarray, low: int, high: int, gain: float) -> int:
+    """Return the first position in low:high whose peak reaches the gain; `high` if none does."""
+    while low < high:
+        middle = (low + high) // 2
+        if peak[middle] < gain:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def _ceiling(lists: Lists, peak: np.ndarray, order: np.ndarray, limit: int) -> np.ndarray:
+    """Return the largest gain from order[t:] in at most k changes, for every t and k; -inf where it cannot be kept."""
+    n = len(order)
+    out = np.zeros((n + 1, limit + 1))
+    for t in range(n - 1, -1, -1):
+        f = order[t]
+        first, last = lists.start[f], lists.start[f + 1] - 1
+        for k in range(limit + 1):
+            best = -np.inf
+            if lists.move[first] == 0:
+                best = out[t + 1, k] + lists.gain[first]
+            if k > 0 and lists.move[last] > 0:
+                best = max(best, out[t + 1, k - 1] + peak[last])
+            out[t, k] = best
+    return out
+
+
+@kernel
+def _coarse_first(lists: Lists, peak: np.ndarray) -> np.ndarray:
+    """Order features by the gain of an average step, so that the finest closes the gap that the others leave."""
+    n = len(lists.start) - 1
+    order = np.arange(n)
+    step = np.empty(n)
+    for f in range(n):
+        size = lists.start[f + 1] - lists.start[f]
+        step[f] = peak[lists.start[f + 1] - 1] / size if size > 1 else np.inf
+    for i in range(1, n):
+        f, j = order[i], i
+        while j > 0 and step[order[j - 1]] < step[f]:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = f
+    return order
+
+
+@kernel
+def _best_fee(lists: Lists, order: np.ndarray, goal: Goal) -> float:
+    """Return a fee on changes that lifts the root bound when their number is limited; 0 where the limit is idle.
+
+    The bound ``least cost with fees - fee * limit`` is concave in the fee: it rises while the relaxation changes more
+    than `limit` features, which bisection follows.
+    """
+    gain, limit = goal.low, goal.limit
+    if limit >= len(order):
+        return 0.0
+    flag = corners(lists)
+    plain = tails(lists, flag, order, 0.0)
+    if _touched(lists, plain, gain) <= limit:
+        return 0.0
+    low, high = 0.0, 1.0
+    for p in range(len(lists.cost)):
+        if flag[p]:
+            high = max(high, float(lists.cost[p]))
+    best, best_fee = least_cost(plain, 0, gain), 0.0
+    for _ in range(12):
+        fee = 0.5 * (low + high)
+        table = tails(lists, flag, order, fee)
+        value = least_cost(table, 0, gain) - fee * limit
+        if value > best:
+            best, best_fee = value, fee
+        if _touched(lists, table, gain) > limit:
+            low = fee
+        else:
+            high = fee
+    return best_fee
+
+
+@kernel
+def _touched(lists: Lists, table: Tails, gain: float) -> float:
+    """Return the number of features that the relaxation changes, the last by its fraction."""
+    last = segment(table, 0, gain)
+    if last < 0:
+        return 0.0
+    total = 0.0
+    seen = np.zeros(len(lists.start) - 1, dtype=np.bool_)
+    for i in range(min(last + 1, table.count[0])):
+        f = table.owner[0, i]
+        if not seen[f]:
+            seen[f] = True
+            share = 1.0
+            if i == last:
+                share = (gain - table.base_gain[0] - table.gain[0, i]) / (table.gain[0, i + 1] - table.gain[0, i])
+            total += share
+    return total
+
+
+@kernel
+def _whole(value: float) -> int:
+    """Round a lower bound on an integer up, with room for its own rounding."""
+    if value >= INFINITE / 2:
+        return INFINITE
+    return int(np.ceil(value - 1e-6 - 1e-12 * abs(value)))
+
+
+@kernel
+def _reached(lists: Lists, at: np.ndarray, target: float) -> bool:
+    """Whether a plan's gain reaches the target, summed from the first feature to the last: the sum that decides."""
+    total = 0.0
+    for f in range(len(at)):
+        total += lists.gain[at[f]]
+    return total >= target
+
+
+@kernel
+def _first_plan(lists: Lists, peak: np.ndarray, table: Tails, goal: Goal, floor_cost: int, out: np.ndarray) -> int:
+    """Write a good plan (positions in the lists) and return its cost, INFINITE where none was found.
+
+    Follow the relaxation until the target is reached, then lower the change that saves most while any can be lowered.
+    """
+    target, limit = goal.target, goal.limit
+    n = len(lists.start) - 1
+    at = lists.start[:-1].copy()
+    changes, gain = 0, 0.0
+    for i in range(table.count[0]):
+        f, p = table.owner[0, i], table.end[0, i]
+        if lists.move[at[f]] == 0 and changes == limit:
+            continue
+        if lists.move[at[f]] == 0:
+            changes += 1
+        gain += lists.gain[p] - lists.gain[at[f]]
+        at[f] = p
+        if gain >= target:
+            break
+    if gain < target:  # the furthest within the limit
+        at[:] = lists.start[:-1]
+        gain = 0.0
+        for _ in range(limit):
+            best = -1
+            for f in range(n):
+                top = peak[lists.start[f + 1] - 1]
+                if lists.move[at[f]] == 0 and top > 0.0 and (best < 0 or top > peak[lists.start[best + 1] - 1]):
+                    best = f
+            if best < 0:
+                break
+            last = lists.start[best + 1]
+            at[best] = _first_reaching(peak, lists.start[best], last, peak[last - 1])
+            gain += lists.gain[at[best]]
+    while True:
+        saving, which, to = 0, -1, -1
+        for f in range(n):
+            first = lists.start[f]
+            p = _first_reaching(peak, first, at[f], target - (gain - lists.gain[at[f]]))
+            if lists.cost[at[f]] - lists.cost[p] > saving:
+                saving, which, to = lists.cost[at[f]] - lists.cost[p], f, p
+        if which < 0:
+            break
+        gain += lists.gain[to] - lists.gain[at[which]]
+        at[which] = to
+    total = 0
+    for f in range(n):
+        total += lists.cost[at[f]]
+    if total <= floor_cost or not _reached(lists, at, target):
+        return INFINITE
+    out[:] = at
+    return total
+
+
+@kernel
+def _tail_bound(bounds: Bounds, t: int, gain: float, left: int) -> float:
+    """Return a lower bound on the cost of a gain from the features order[t:] in at most `left` changes."""
+    bound = least_cost(bounds.plain, t, gain)
+    if bounds.fee > 0.0:
+        bound = max(bound, least_cost(bounds.priced, t, gain) - bounds.fee * left)
+    return bound
+
+
+@kernel
+def _pruned(lists: Lists, bounds: Bounds, goal: Goal, cost: int) -> tuple[Lists, np.ndarray]:
+    """Leave out moves that no plan of at most `cost` contains, by the relaxation's reduced costs.
+
+    With s the slope where the relaxation reaches the gain, every plan that contains a move costs at least the root
+    bound plus the move's excess of ``cost - s * gain`` over its feature's least.
+    """
+    keep = np.ones(len(lists.cost), dtype=np.bool_)
+    for number in range(2 if bounds.fee > 0.0 else 1):
+        table = bounds.plain if number == 0 else bounds.priced
+        extra = 0.0 if number == 0 else bounds.fee
+        root = least_cost(table, 0, goal.low) - extra * goal.limit
+        i = segment(table, 0, goal.low)
+        slope = 0.0 if i < 0 or i == table.count[0] else table.slope[0, i]
+        for f in range(len(lists.start) - 1):
+            least = np.inf
+            for p in range(lists.start[f], lists.start[f + 1]):
+                own = lists.cost[p] - slope * lists.gain[p] + (extra if lists.move[p] > 0 else 0.0)
+                least = min(least, own)
+            for p in range(lists.start[f], lists.start[f + 1]):
+                own = lists.cost[p] - slope * lists.gain[p] + (extra if lists.move[p] > 0 else 0.0)
+                slack = 1e-6 + 1e-12 * (abs(root) + abs(own) + abs(least))
+                if root + (own - least) - slack > cost:
+                    keep[p] = False
+    start = np.zeros(len(lists.start), dtype=np.int64)
+    kept = np.empty(len(lists.cost), dtype=np.int64)
+    m = 0
+    for f in range(len(lists.start) - 1):
+        for p in range(lists.start[f], lists.start[f + 1]):
+            if keep[p]:
+                kept[m] = p
+                m += 1
+        start[f + 1] = m
+    kept = kept[:m]
+    return Lists(start, lists.move[kept], lists.cost[kept], lists.gain[kept]), kept
+
+
+@kernel
+def _prepared(lists: Lists, order: np.ndarray, fee: float) -> Bounds:
+    """Return the tables for an order of features."""
+    flag = corners(lists)
+    plain = tails(lists, flag, order, 0.0)
+    return Bounds(plain, tails(lists, flag, order, fee) if fee > 0.0 else plain, fee)
+
+
+@kernel
+def _cheapest(
+    whole: Lists, root: Bounds, goal: Goal, best: int, floor_cost: int, budget: int, out: np.ndarray
+) -> tuple[int, int, bool]:
+    """Minimise the cost above the floor's, depth first; return (cost, nodes, done) and write the plan's positions."""
+    n = len(out)
+    lists, kept = whole, np.arange(len(whole.cost))
+    if best < INFINITE:
+        lists, kept = _pruned(whole, root, goal, best)
+        for f in range(n):
+            if lists.start[f] == lists.start[f + 1]:
+                return best, 0, True
+    peak = _peaks(lists)
+    order = _coarse_first(lists, peak)
+    bounds = _prepared(lists, order, root.fee)
+    ceiling = _ceiling(lists, peak, order, goal.limit)
+    at = np.zeros(n, dtype=np.int64)
+    following = np.zeros(n, dtype=np.int64)
+    cost, gain = np.zeros(n + 1, dtype=np.int64), np.zeros(n + 1)
+    left = np.full(n + 1, goal.limit, dtype=np.int64)
+    nodes, t = 0, 0
+    following[0] = _entry(lists, peak, ceiling, order, 0, goal.low, goal.limit)
+    while t >= 0:
+        f = order[t]
+        p = following[t]
+        if p == lists.start[f + 1] or cost[t] + lists.cost[p] >= best:
+            t -= 1
+            continue
+        following[t] = p + 1
+        nodes += 1
+        if nodes > budget:
+            return best, nodes, False
+        k = left[t] - (1 if lists.move[p] > 0 else 0)
+        if k < 0:
+            t -= 1
+            continue
+        g, c = gain[t] + lists.gain[p], cost[t] + lists.cost[p]
+        at[f] = p
+        if t == n - 1:
+            if c > floor_cost and _reached(lists, at, goal.target):
+                best = c
+                out[:] = kept[at]
+                t -= 1
+            continue
+        rest = goal.low - g
+        if ceiling[t + 1, k] < rest or _whole(c + _tail_bound(bounds, t + 1, rest, k)) >= best:
+            continue
+        t += 1
+        cost[t], gain[t], left[t] = c, g, k
+        following[t] = _entry(lists, peak, ceiling, order, t, rest, k)
+    return best, nodes, True
+
+
+@kernel
+def _entry(
+    lists: Lists, peak: np.ndarray, ceiling: np.ndarray, order: np.ndarray, t: int, rest: float, left: int
+) -> int:
+    """Return the first move of feature order[t] after which the tail can still reach the rest."""
+    f = order[t]
+    return _first_reaching(peak, lists.start[f], lists.start[f + 1], rest - ceiling[t + 1, left])
+
+
+@kernel
+def _settle(
+    whole: Lists, root: Bounds, goal: Goal, exact: int, after: np.ndarray, strictly: bool, budget: int, out: np.ndarray
+) -> tuple[bool, int, bool]:
+    """Find the first plan of exactly this cost, ranks compared from the last feature, after `after` if `strictly`.
+
+    Return (found, nodes, done) and write the plan's positions.
+    """
+    n = len(out)
+    lists, kept = _pruned(whole, root, goal, exact)
+    for f in range(n):
+        if lists.start[f] == lists.start[f + 1]:
+            return False, 0, True
+    peak = _peaks(lists)
+    order = np.arange(n)[::-1].copy()
+    bounds = _prepared(lists, order, root.fee)
+    ceiling = _ceiling(lists, peak, order, goal.limit)
+    at = np.zeros(n, dtype=np.int64)
+    following = np.zeros(n, dtype=np.int64)
+    cost, gain = np.zeros(n + 1, dtype=np.int64), np.zeros(n + 1)
+    left = np.full(n + 1, goal.limit, dtype=np.int64)
+    tied = np.full(n + 1, strictly)  # whether the plan is `after` so far
+    nodes, t = 0, 0
+    following[0] = _entry(lists, peak, ceiling, order, 0, goal.low, goal.limit)
+    while t >= 0:
+        f = order[t]
+        p = following[t]
+        if p == lists.start[f + 1] or cost[t] + lists.cost[p] > exact:
+            t -= 1
+            continue
+        following[t] = p + 1
+        if tied[t] and lists.move[p] < after[f]:
+            continue
+        nodes += 1
+        if nodes > budget:
+            return False, nodes, False
+        k = left[t] - (1 if lists.move[p] > 0 else 0)
+        if k < 0:
+            t -= 1
+            continue
+        g, c = gain[t] + lists.gain[p], cost[t] + lists.cost[p]
+        at[f] = p
+        same = tied[t] and lists.move[p] == after[f]
+        if t == n - 1:
+            if c == exact and not same and _reached(lists, at, goal.target):
+                out[:] = kept[at]
+                return True, nodes, True
+            continue
+        rest = goal.low - g
+        if ceiling[t + 1, k] < rest or _whole(c + _tail_bound(bounds, t + 1, rest, k)) > exact:
+            continue
+        t += 1
+        cost[t], gain[t], left[t], tied[t] = c, g, k, same
+        following[t] = _entry(lists, peak, ceiling, order, t, rest, k)
+    return False, nodes, True
