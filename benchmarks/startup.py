@@ -15,19 +15,19 @@ from . import machine
 from .workloads import frozen
 
 INSTANCE = "heloc-xgboost-100x6-policy"
+PROGRAM = [sys.executable, "-m", "recourse"]
 
 
 def measure(*, runs: int = 5) -> dict[str, Any]:
     """Time fresh processes; compilation starts from an empty cache each time."""
     references, seconds = [], {}
-    recourse = [sys.executable, "-m", "recourse"]
     with tempfile.TemporaryDirectory() as folder:
-        find = [*recourse, *_ten_applicants(Path(folder))]
-        cold = [_cold([*recourse, "warmup"]) for _ in range(runs)]
+        find = [*PROGRAM, *_ten_applicants(Path(folder))]
+        cold = [compile_cold() for _ in range(runs)]
         references.append(machine.reference_ms())
         seconds["`import recourse`"] = _median([sys.executable, "-c", "import recourse"], runs)
         seconds["`recourse warmup`, nothing compiled"] = statistics.median(cold)
-        seconds["`recourse warmup`, all compiled"] = _median([*recourse, "warmup"], runs)
+        seconds["`recourse warmup`, all compiled"] = _median([*PROGRAM, "warmup"], runs)
         seconds["`recourse find` on 10 applicants, warm"] = _median(find, runs)
         references.append(machine.reference_ms())
     return {
@@ -46,20 +46,15 @@ def _ten_applicants(folder: Path) -> list[str]:
     (folder / "policy.toml").write_text(work.policy.to_toml())
     work.frame.iloc[:10].to_csv(folder / "applicants.csv", index=False)
     work.population.to_csv(folder / "train.csv", index=False)
-    files = (
-        "--policy",
-        folder / "policy.toml",
-        "--data",
-        folder / "applicants.csv",
-        "--population",
-        folder / "train.csv",
-    )
-    return ["find", "--model", str(work.model), *map(str, files), "--out", str(folder / "plans.jsonl"), "--quiet"]
+    files = {"policy": "policy.toml", "data": "applicants.csv", "population": "train.csv", "out": "plans.jsonl"}
+    options = [word for option, file in files.items() for word in (f"--{option}", str(folder / file))]
+    return ["find", "--model", str(work.model), *options, "--quiet"]
 
 
-def _cold(command: list[str]) -> float:
+def compile_cold() -> float:
+    """Return the seconds that a fresh process with an empty cache takes to compile all kernels."""
     with tempfile.TemporaryDirectory() as cache:
-        return _timed(command, {**os.environ, "NUMBA_CACHE_DIR": cache})
+        return _timed([*PROGRAM, "warmup"], {**os.environ, "NUMBA_CACHE_DIR": cache})
 
 
 def _median(command: list[str], runs: int) -> float:
