@@ -133,6 +133,8 @@ class Population:
         `kind` is "mad", "std", "range" or "raw". A spread of 0 gives way to the sample standard deviation and that to
         1; "raw" and "percentile" are 1.
         """
+        if kind == "raw":
+            return 1.0  # measured on nobody
         return self.summary(name).unit(kind)
 
     def knots(self, name: str) -> tuple[np.ndarray, np.ndarray]:
