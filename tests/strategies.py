@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
+from lightgbm import LGBMClassifier
+from sklearn import ensemble, linear_model, svm, tree
+from threadpoolctl import threadpool_limits
+from xgboost import XGBClassifier
 
 from recourse.policy import Policy
 from recourse.population import Population
 from tests import naive
 from tests.native import Native
+
+threadpool_limits(limits=1)  # small models gain nothing from threads, and would wait for one another
 
 TREES = (
     "xgboost",
@@ -287,6 +294,26 @@ def settings_of(draw: st.DrawFn, library: str) -> dict[str, Any]:
     return {"max_depth": depth} if library == "decision_tree" else {"C": draw(st.sampled_from([0.1, 1.0]))}
 
 
+_LOOSE = {"min_child_samples": 1, "min_data_in_bin": 1, "min_data_per_group": 1, "cat_smooth": 0.0, "cat_l2": 0.0}
+_ESTIMATORS: Mapping[str, Callable[..., Any]] = {
+    "xgboost": partial(XGBClassifier, n_jobs=1, enable_categorical=True, random_state=0),
+    "lightgbm": partial(LGBMClassifier, n_jobs=1, verbose=-1, random_state=0, min_child_weight=0.0, **_LOOSE),
+    "random_forest": partial(ensemble.RandomForestClassifier, n_jobs=1, random_state=0),
+    "extra_trees": partial(ensemble.ExtraTreesClassifier, n_jobs=1, random_state=0),
+    "decision_tree": partial(tree.DecisionTreeClassifier, random_state=0),
+    "gradient_boosting": partial(ensemble.GradientBoostingClassifier, random_state=0),
+    "hist_gradient_boosting": partial(
+        ensemble.HistGradientBoostingClassifier,
+        min_samples_leaf=1,
+        early_stopping=False,
+        categorical_features="from_dtype",
+        random_state=0,
+    ),
+    "logistic_regression": partial(linear_model.LogisticRegression, random_state=0, max_iter=200),
+    "linear_svc": partial(svm.LinearSVC, random_state=0),
+}
+
+
 def fit(
     library: str, frame: pd.DataFrame, target: np.ndarray, levels: Mapping[str, tuple[Any, ...]], **settings: Any
 ) -> Any:
@@ -294,38 +321,7 @@ def fit(
     native = Native(None, tuple(frame.columns), levels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of convergence, of columns without information
-        return _untrained(library, settings).fit(native.frame(frame), target)
-
-
-def _untrained(library: str, settings: Mapping[str, Any]) -> Any:
-    if library == "xgboost":
-        from xgboost import XGBClassifier
-
-        return XGBClassifier(n_jobs=1, enable_categorical=True, random_state=0, **settings)
-    if library == "lightgbm":
-        from lightgbm import LGBMClassifier
-
-        loose = {
-            "min_child_samples": 1,
-            "min_data_in_bin": 1,
-            "min_data_per_group": 1,
-            "cat_smooth": 0.0,
-            "cat_l2": 0.0,
-        }
-        return LGBMClassifier(n_jobs=1, verbose=-1, random_state=0, min_child_weight=0.0, **loose, **settings)
-    from sklearn import ensemble, linear_model, svm, tree
-
-    return {
-        "random_forest": lambda **s: ensemble.RandomForestClassifier(n_jobs=1, random_state=0, **s),
-        "extra_trees": lambda **s: ensemble.ExtraTreesClassifier(n_jobs=1, random_state=0, **s),
-        "decision_tree": lambda **s: tree.DecisionTreeClassifier(random_state=0, **s),
-        "gradient_boosting": lambda **s: ensemble.GradientBoostingClassifier(random_state=0, **s),
-        "hist_gradient_boosting": lambda **s: ensemble.HistGradientBoostingClassifier(
-            min_samples_leaf=1, early_stopping=False, categorical_features="from_dtype", random_state=0, **s
-        ),
-        "logistic_regression": lambda **s: linear_model.LogisticRegression(random_state=0, max_iter=200, **s),
-        "linear_svc": lambda **s: svm.LinearSVC(random_state=0, **s),
-    }[library](**settings)
+        return _ESTIMATORS[library](**settings).fit(native.frame(frame), target)
 
 
 def training(columns: Sequence[ColumnPlan], seed: int, n: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -392,12 +388,15 @@ def cases(draw: st.DrawFn, libraries: Sequence[str] = TREES, *, n_rows: int = 3,
     spans = {c.name: c.span for c in columns if c.span is not None and library not in LINEAR}
     policy = Policy.model_validate(words)
     population = Population.from_frame(frame, policy)
-    rows: list[dict[str, Any]] = []
-    for _ in range(n_rows):  # the later ones differ from the first in a column or two
-        fresh = {c.name: c.starts[int(rng.integers(len(c.starts)))] for c in columns}
+    pool = []
+    for _ in range(4 * n_rows):
+        row = {c.name: c.starts[int(rng.integers(len(c.starts)))] for c in columns}
         if library in WITHOUT_MISSING or rng.random() < 0.7:
-            fresh = {c.name: c.values[0] if fresh[c.name] is None else fresh[c.name] for c in columns}
-        rows.append({n: rows[0][n] if rows and rng.random() < 0.7 else v for n, v in fresh.items()})
+            row = {c.name: c.values[0] if row[c.name] is None else row[c.name] for c in columns}
+        pool.append(row)
+    # of several people the lowest scores: whom a telling threshold refuses
+    merit = native(pd.DataFrame({c.name: naive.column([row[c.name] for row in pool], number=False) for c in columns}))
+    rows = [pool[i] for i in np.argsort(merit, kind="stable")[:n_rows]]
     words["decision"]["threshold"] = _telling(draw, policy, population, native, rows[0], spans, limit)
     room = 1.0 - words["decision"]["threshold"] if score == "probability" else 1.0
     if draw(st.integers(0, 3)) == 0:
