@@ -209,7 +209,7 @@ class _Rules:
                 return 0.0
             return weight * abs(float(np.interp(after, values, shares)) - float(np.interp(before, values, shares)))
         if name not in self._units:
-            self._units[name] = self._population.unit(name, unit)
+            self._units[name] = 1.0 if unit == "raw" else self._population.unit(name, unit)
         return weight * abs(after - before) / self._units[name]
 
 

@@ -1,0 +1,94 @@
+"""The search kernels compiled ahead of use, and whether they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .finder import Finder
+from .models.additive import Additive
+from .models.base import Column, Model
+from .models.evaluate import evaluate
+from .models.trees import Trees
+
+_POLICY = {
+    "decision": {"threshold": 0.5, "score": "decision_function"},
+    "cost": {"unit": "raw"},
+    "features": {
+        "income": {"kind": "number", "step": 1, "min": 0, "max": 9},
+        "housing": {"kind": "category", "levels": ["rent", "own"]},
+    },
+}
+
+
+def warm_up() -> None:
+    """Run every kernel once, on a tree ensemble and a linear model of two columns: what is not cached compiles.
+
+    Examples
+    --------
+    >>> warm_up()
+    >>> compiled()
+    True
+    """
+    refused = pd.DataFrame({"income": [1, 2], "housing": ["rent", "rent"]})
+    out_of_reach = 9.0
+    for model in (_forest(), _line()):
+        policy: dict[str, Any] = {**_POLICY, "features": dict(_POLICY["features"])}  # type: ignore[call-overload]
+        if isinstance(model.core, Additive):
+            del policy["features"]["housing"]
+        finder = Finder(model, policy, refused)
+        for threshold in (0.5, out_of_reach):  # a plan, and a proof that there is none
+            list(finder.find_many(refused, thresholds=threshold, threads=1, progress=False))
+
+
+def compiled() -> bool:
+    """Tell whether this machine's cache holds the kernels, so that nobody will wait for the compiler."""
+    return all(_is_cached(kernel) for kernel in _entries())
+
+
+def cache_dir() -> Path:
+    """Return the folder in which the compiled kernels are kept."""
+    return Path(next(_entries())._cache.cache_path)
+
+
+def _entries() -> Iterator[Any]:
+    """Yield the kernels that Python calls."""
+    from .search import best, ensemble
+
+    yield from (ensemble.solve_rows, best.maximise_rows)
+
+
+def _is_cached(kernel: Any) -> bool:
+    """Numba's index of a function is empty where the source has changed since, or nothing was compiled."""
+    return bool(kernel.signatures) or bool(kernel._cache._cache_file._load_index())
+
+
+def _forest() -> Model:
+    """Two stumps: income at least 5, and housing owned."""
+    core = Trees(
+        columns=(Column("income"), Column("housing", ("rent", "own"))),
+        feature=np.array([0, -1, -1, 1, -1, -1], np.int32),
+        threshold=np.array([5.0, np.nan, np.nan, np.nan, np.nan, np.nan]),
+        members=np.array([-1, -1, -1, 0, -1, -1], np.int32),
+        sets=np.array([[True, False]]),
+        missing_left=np.zeros(6, dtype=bool),
+        left=np.array([1, 0, 0, 4, 0, 0], np.int32),
+        right=np.array([2, 0, 0, 5, 0, 0], np.int32),
+        value=np.array([0.0, 0.0, 1.0, 0.0, 0.0, 1.0]),
+        roots=np.array([0, 3], np.int32),
+        base=0.0,
+    )
+    return _model(core, lambda matrix: evaluate(core, matrix))
+
+
+def _line() -> Model:
+    core = Additive(columns=(Column("income"),), weights=np.array([0.25]), intercept=-1.0)
+    return _model(core, lambda matrix: matrix @ core.weights + core.intercept)
+
+
+def _model(core: Trees | Additive, raw: Any) -> Model:
+    return Model(name="warm-up", core=core, score=raw, raw=raw, squash=lambda x: x, sha256="sha256:0")
