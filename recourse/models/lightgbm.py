@@ -43,7 +43,7 @@ def read(source: Any, wanted: Wanted) -> Model:
     notes: tuple[str, ...] = ()
     if 0 < best < rounds:
         notes = (f"early stopping: the first {best} rounds are used, as predict does",)
-    return _read(name, booster.model_to_string(), wanted, classes, notes)
+    return _read(name, booster.model_to_string(), wanted, classes, notes, source=booster)
 
 
 def read_file(content: bytes, wanted: Wanted) -> Model:
@@ -53,7 +53,7 @@ def read_file(content: bytes, wanted: Wanted) -> Model:
         text = content.decode()
     except UnicodeDecodeError:
         raise ModelError("the LightGBM file is damaged: it is not text") from None
-    return _read("lightgbm.Booster", text, wanted, (0, 1), ())
+    return _read("lightgbm.Booster", text, wanted, (0, 1), (), source=None)
 
 
 def _library() -> Any:
@@ -64,7 +64,7 @@ def _library() -> Any:
     return lightgbm
 
 
-def _read(name: str, text: str, wanted: Wanted, classes: Any, notes: tuple[str, ...]) -> Model:
+def _read(name: str, text: str, wanted: Wanted, classes: Any, notes: tuple[str, ...], *, source: Any | None) -> Model:
     parts = parse(text)
     _refuse(name, parts, wanted)
     positive = wanted.positive(name, classes)
@@ -73,8 +73,12 @@ def _read(name: str, text: str, wanted: Wanted, classes: Any, notes: tuple[str, 
     core, leaf_id = _trees(parts, columns, codes, positive=positive)
     notes += () if parts.levels else levels_note(columns, sorted(codes))
     moved = {j: table for j, table in codes.items() if not np.array_equal(table, np.arange(len(table)))}
-    native = _native(booster, parts, leaf_id, moved, positive=positive, margins=wanted.score == "decision_function")
-    checked = self_check(name, core, native)
+    margins = wanted.score == "decision_function"
+    native = _native(booster, parts, leaf_id, moved, positive=positive, margins=margins)
+    judge = native
+    if source is not None:  # our booster went through text, which rounds the sigmoid: the caller's must agree
+        judge = _native(source, parts, leaf_id, moved, positive=positive, margins=margins)
+    checked = self_check(name, core, judge)
     return Model(name, core, native.score, native.raw, native.squash, fingerprint(core), checked, notes)
 
 
@@ -272,7 +276,7 @@ def _native(
     booster: Any, parts: Document, leaf_id: np.ndarray, moved: dict[int, np.ndarray], *, positive: bool, margins: bool
 ) -> Native:
     objective = parts.header.get("objective", "")
-    sigmoid = float(dict(w.split(":", 1) for w in objective.split() if ":" in w).get("sigmoid", 1.0))
+    sigmoid = _number_as_read(dict(w.split(":", 1) for w in objective.split() if ":" in w).get("sigmoid", "1"))
     divisor = float(len(parts.trees)) if "average_output" in parts.header else 1.0
 
     def predict(matrix: np.ndarray, **how: Any) -> np.ndarray:
@@ -315,3 +319,12 @@ def _logistic(x: float) -> float:
         return 1.0 / (1.0 + math.exp(-x))
     except OverflowError:
         return 0.0
+
+
+def _number_as_read(text: str) -> float:
+    """A number as LightGBM reads a parameter: whole part, fraction and exponent apart, each step rounded."""
+    digits, _, exponent = text.lower().partition("e")
+    whole, _, part = digits.partition(".")
+    value = float(whole or 0) + float(part or 0) / 10.0 ** len(part)
+    power = int(exponent or 0)
+    return value * 10.0**power if power >= 0 else value / 10.0**-power

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +29,7 @@ def read(source: Any, wanted: Wanted) -> Model:
     xgb = _library()
     name = f"xgboost.{type(source).__name__}"
     if isinstance(source, xgb.Booster):
-        return _read(name, source.save_raw("ubj"), wanted, cut=False)
+        return _read(name, source.save_raw("ubj"), wanted, cut=False, source=source)
     if not isinstance(source, xgb.XGBClassifier):
         raise UnsupportedModel(
             f"{name} cannot be read exactly. {SUPPORTED}, as Booster, XGBClassifier (random forests too) or file"
@@ -41,13 +42,13 @@ def read(source: Any, wanted: Wanted) -> Model:
         raise UnsupportedModel(
             f"{name} takes {source.missing!r} for missing; recourse only knows NaN. Replace it by NaN and fit again"
         )
-    return _read(name, booster.save_raw("ubj"), wanted, cut=True)
+    return _read(name, booster.save_raw("ubj"), wanted, cut=True, source=booster)
 
 
 def read_file(content: bytes, wanted: Wanted) -> Model:
     """Read a file that ``save_model`` wrote, as ``XGBClassifier.load_model`` would use it."""
     _library()
-    return _read("xgboost.Booster", bytearray(content), wanted, cut=True)
+    return _read("xgboost.Booster", bytearray(content), wanted, cut=True, source=None)
 
 
 def _library() -> Any:
@@ -74,7 +75,7 @@ def _first_line(error: Exception) -> str:
     return lines[0].partition(": ")[2] or lines[0] if lines else "no reason given"
 
 
-def _read(name: str, content: bytearray, wanted: Wanted, *, cut: bool) -> Model:
+def _read(name: str, content: bytearray, wanted: Wanted, *, cut: bool, source: Any | None) -> Model:
     learner = parse(content)
     _refuse(name, learner, wanted)
     booster = _own(content)
@@ -97,7 +98,11 @@ def _read(name: str, content: bytearray, wanted: Wanted, *, cut: bool) -> Model:
     moved = {j: table for j, table in codes.items() if not np.array_equal(table, np.arange(len(table)))}
     margins = wanted.score == "decision_function"
     native = _native(booster, empty, learner, leaf_id, moved, positive=positive, margins=margins)
-    checked = self_check(name, core, native)
+    judge = native
+    if source is not None:  # our booster went through a document: the caller's must agree
+        shown = _native(source, empty, learner, leaf_id, moved, positive=positive, margins=margins, rounds=rounds)
+        judge = replace(native, raw=shown.raw, score=shown.score)
+    checked = self_check(name, core, judge)
     return Model(name, core, native.score, native.raw, native.squash, fingerprint(core), checked, notes)
 
 
@@ -304,6 +309,7 @@ def _native(
     *,
     positive: bool,
     margins: bool,
+    rounds: int = 0,  # how many the booster is to use; 0 is all
 ) -> Native:
     xgb = _library()
     types = learner.get("feature_types") or None
@@ -326,10 +332,10 @@ def _native(
         return np.asarray(p if positive else np.float32(1.0) - p, dtype=np.float64)
 
     def raw(matrix: np.ndarray) -> np.ndarray:
-        return oriented(booster.predict(matrix_of(matrix), output_margin=True))
+        return oriented(booster.predict(matrix_of(matrix), output_margin=True, iteration_range=(0, rounds)))
 
     def score(matrix: np.ndarray) -> np.ndarray:
-        return favourable(booster.predict(matrix_of(matrix)))
+        return favourable(booster.predict(matrix_of(matrix), iteration_range=(0, rounds)))
 
     def squash(raw: np.ndarray) -> np.ndarray:
         margin = np.asarray(raw if positive else -raw, dtype=np.float32)

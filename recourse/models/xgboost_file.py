@@ -140,7 +140,9 @@ def _check_model(learner: dict[str, Any]) -> None:
 def _check_tree(tree: dict[str, Any], number: int, n_features: int) -> None:
     if int(tree["tree_param"].get("size_leaf_vector", "1")) > 1:
         return  # several targets, refused by name later
-    n = int(tree["tree_param"]["num_nodes"])
+    n, deleted = int(tree["tree_param"]["num_nodes"]), int(tree["tree_param"].get("num_deleted", "0"))
+    if not 0 <= deleted < n:
+        raise _Damaged(f"{deleted} of the {n} nodes of tree {number} are deleted")
     for key in PER_NODE:
         if key in NEEDED or len(tree.get(key, [])):
             tree[key] = np.asarray(tree[key])
@@ -148,7 +150,12 @@ def _check_tree(tree: dict[str, Any], number: int, n_features: int) -> None:
                 raise _Damaged(f"{key} of tree {number} has {tree[key].size} entries for {n} nodes")
     left, right = (tree[key].astype(np.int64) for key in ("left_children", "right_children"))
     parents = np.concatenate([left[left >= 0], right[left >= 0]])
-    if np.any((left < 0) != (right < 0)) or np.any((parents < 1) | (parents >= n)):
+    if (
+        np.any(left < -1)
+        or np.any(right < -1)
+        or np.any((left < 0) != (right < 0))
+        or np.any((parents < 1) | (parents >= n))
+    ):
         raise _Damaged(f"tree {number} points to nodes that it does not have")
     if len(np.unique(parents)) != len(parents):
         raise _Damaged(f"tree {number} reaches a node on two paths")

@@ -196,15 +196,15 @@ def test_other_tasks_are_refused_by_name() -> None:
     with pytest.raises(UnsupportedModel, match="binary:hinge"):
         read_model(fitted(objective="binary:hinge")[0])
     with pytest.raises(UnsupportedModel, match="3 classes"):
-        read_model(xgb.XGBClassifier(n_estimators=2).fit(plain, np.arange(len(y)) % 3))
+        read_model(xgb.XGBClassifier(n_estimators=2, n_jobs=1).fit(plain, np.arange(len(y)) % 3))
     with pytest.raises(UnsupportedModel, match="XGBRegressor"):
-        read_model(xgb.XGBRegressor(n_estimators=2).fit(plain, y))
+        read_model(xgb.XGBRegressor(n_estimators=2, n_jobs=1).fit(plain, y))
     with pytest.raises(UnsupportedModel, match="reg:squarederror"):
-        read_model(xgb.XGBRegressor(n_estimators=2).fit(plain, y).get_booster())
+        read_model(xgb.XGBRegressor(n_estimators=2, n_jobs=1).fit(plain, y).get_booster())
     with pytest.raises(UnsupportedModel, match="2 targets"):
-        read_model(xgb.XGBClassifier(n_estimators=2).fit(plain, np.stack([y, 1 - y], axis=1)))
+        read_model(xgb.XGBClassifier(n_estimators=2, n_jobs=1).fit(plain, np.stack([y, 1 - y], axis=1)))
     with pytest.raises(UnsupportedModel, match="-999"):
-        read_model(xgb.XGBClassifier(n_estimators=2, missing=-999).fit(plain, y))
+        read_model(xgb.XGBClassifier(n_estimators=2, n_jobs=1, missing=-999).fit(plain, y))
     with pytest.raises(ModelError, match="not fitted"):
         read_model(xgb.XGBClassifier())
 
