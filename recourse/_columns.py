@@ -30,7 +30,7 @@ _CODES = frozenset(-float(f"{digit}" * length) for digit in (6, 7, 8, 9) for len
 _MOST_CODES = 6
 
 _CELLS = 200  # steps that a draft's grid has between the 5 % and the 95 % quantile
-_FINE = 1000  # a range of at most as many steps keeps the data's own resolution
+_FINE = 2000  # a range of at most as many steps keeps the data's own resolution
 
 
 def words(name: str) -> list[str]:

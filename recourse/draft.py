@@ -34,8 +34,9 @@ _FEW_VALUES = 8  # whole numbers as few as these may be names of something
 _LONGEST = 1e5  # units of cost that one change may span, so that four of them can be added exactly
 _YES_AND_NO = ({"no", "yes"}, {"n", "y"}, {"false", "true"}, {"f", "t"})
 _HEAD = """\
-# A first draft, made from {rows} rows{by}. Read every feature and ask: can an applicant really change this, in
-# which direction, by how much, and what are the words for it? Then run `recourse policy check`.
+# A first draft, made from {rows} rows{by}. Read every feature and ask:
+# can an applicant really change this, in which direction, by how much, and what are the words for it?
+# Then run `recourse policy check`.
 #   role    "action" (can change), "fixed" (cannot), "protected" (cannot, and is never shown)
 #   change  "any", "up" or "down"
 #   weight  how hard a change is, beside the others
