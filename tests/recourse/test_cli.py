@@ -731,9 +731,8 @@ def test_plans_can_be_piped(desk: Desk) -> None:
     assert process.returncode == 0, errors
     assert "\x1b" not in output + errors
     assert len(records(output)) == 41
-    early = program(desk, *words)
-    assert early.stdout is not None
-    early.stdout.close()
-    early.wait(timeout=120)
-    assert early.stderr is not None
-    assert "Traceback" not in early.stderr.read()
+    with program(desk, *words) as early:
+        assert early.stdout is not None
+        assert early.stderr is not None
+        early.stdout.close()
+        assert "Traceback" not in early.stderr.read()
