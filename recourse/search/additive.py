@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .hull import Lists, Tails, corners, least_cost, segment, tails
+from .hull import Lists, Tails, corners, least_cost, segment, tail_bound, tails
 from .jit import kernel
 
 NONE, FOUND, UNKNOWN = 0, 1, 2
 INFINITE = 2**62
+FEES = 12  # steps of bisection for the fee on changes
 
 
 class Choices(NamedTuple):
@@ -34,12 +35,13 @@ class Goal(NamedTuple):
     limit: int  # largest number of changes
 
 
-class Bounds(NamedTuple):
-    """Tables of the relaxation for one order of features, without and with a fee on every change."""
+class Aim(NamedTuple):
+    """What a descent looks for: plans that cost more than `above` and less than `below`."""
 
-    plain: Tails
-    priced: Tails
-    fee: float
+    above: int
+    below: int
+    first: bool  # the first in the order of features, whatever it costs; else the cheapest
+    strictly: bool  # only plans whose ranks come after those given
 
 
 class Answer(NamedTuple):
@@ -70,8 +72,8 @@ def solve(choices: Choices, need: float, eps: float, max_changes: int, floor: np
         while answer.status == FOUND and not confirmed(answer.moves):
             answer = solve(choices, need, eps, -1, answer.moves, budget - nodes_so_far)
 
-    With w the weights, v the row and `cut` the smallest raw score that is approved, ``need = cut - (intercept + w @ v)``
-    and ``eps = 2 * core.eps(magnitude)``, where `magnitude` is each feature's largest |value| before or after.
+    With w the weights, v the row and `cut` the smallest raw score that is approved, ``need = cut - (intercept +
+    w @ v)`` and ``eps = 2 * core.eps(magnitude)``, where `magnitude` is each feature's largest |value| before or after.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def solve(choices: Choices, need: float, eps: float, max_changes: int, floor: np
     fuzz = abs(target)
     for f in range(n):
         fuzz += peak[lists.start[f + 1] - 1]
-    fuzz *= 2.0**-50 * (n + 2)
+    fuzz *= 2.0**-48 * (n + 2)
     floor_cost = 0
     after = np.zeros(n, dtype=np.int64)
     for j in range(d):
@@ -123,38 +125,36 @@ def solve(choices: Choices, need: float, eps: float, max_changes: int, floor: np
     if n == 0 or not _ceiling(lists, peak, np.arange(n), limit)[0, limit] >= target - fuzz:  # also when need is inf
         return Answer(NONE, moves, 0, 0, 0, False, 0)
 
+    flag = corners(lists)
     order = _coarse_first(lists, peak)
-    bounds = _prepared(lists, order, _best_fee(lists, order, goal))
-    root = _whole(_tail_bound(bounds, 0, goal.low, limit))
+    table = tails(lists, flag, order, _best_fee(lists, flag, order, goal))
+    root = _whole(tail_bound(table, 0, goal.low, limit))
     bound = max(root, floor_cost)
+    backwards = np.empty(n, dtype=np.int64)
+    for t in range(n):
+        backwards[t] = n - 1 - t
     at = np.zeros(n, dtype=np.int64)
-    nodes, settled = 0, True
+    best, nodes, done = INFINITE, 0, True
     if 0 < floor_cost and root <= floor_cost:  # plans that cost what the refused one does come first
-        found, nodes, settled = _settle(lists, bounds, goal, floor_cost, after, True, budget, at)
-        if found:
-            return _answer(lists, who, d, at, floor_cost, floor_cost, True, nodes)
-    best = _first_plan(lists, peak, bounds.priced, goal, floor_cost, at)
-    done = settled and best <= bound
-    if settled and not done:
-        best, used, done = _cheapest(lists, bounds, goal, best, floor_cost, budget - nodes, at)
-        nodes += used
+        aim = Aim(floor_cost - 1, floor_cost + 1, True, True)
+        best, nodes, done = _descend(lists, table, goal, backwards, aim, after, budget, at)
+    if best == INFINITE:
+        best = _first_plan(lists, peak, table, goal, floor_cost, at)
+        if done and best > bound:
+            used = nodes
+            aim = Aim(floor_cost, best, False, False)
+            best, nodes, done = _descend(lists, table, goal, order, aim, after, budget - used, at)
+            nodes += used
+        if done and best < INFINITE:
+            used = nodes
+            aim = Aim(best - 1, best + 1, True, False)
+            _, nodes, _ = _descend(lists, table, goal, backwards, aim, after, budget - used, at)
+            nodes += used
+    for f in range(n):
+        moves[who[f]] = lists.move[at[f]]
     if best == INFINITE:
         return Answer(NONE if done else UNKNOWN, moves, 0, 0, 0 if done else bound // unit, False, nodes)
-    if not done:
-        return _answer(lists, who, d, at, best, bound, False, nodes)
-    first = at.copy()
-    found, used, settled = _settle(lists, bounds, goal, best, after, False, budget - nodes, first)
-    return _answer(lists, who, d, first if found else at, best, best, True, nodes + used)
-
-
-@kernel
-def _answer(
-    lists: Lists, who: np.ndarray, d: int, at: np.ndarray, cost: int, bound: int, proven: bool, nodes: int
-) -> Answer:
-    moves = np.zeros(d, dtype=np.int64)
-    for f in range(len(who)):
-        moves[who[f]] = lists.move[at[f]]
-    return Answer(FOUND, moves, cost // (d + 1), cost % (d + 1), bound // (d + 1), proven, nodes)
+    return Answer(FOUND, moves, best // unit, best % unit, (best if done else bound) // unit, done, nodes)
 
 
 @kernel
@@ -271,31 +271,26 @@ def _coarse_first(lists: Lists, peak: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _best_fee(lists: Lists, order: np.ndarray, goal: Goal) -> float:
+def _best_fee(lists: Lists, flag: np.ndarray, order: np.ndarray, goal: Goal) -> float:
     """Return a fee on changes that lifts the root bound when their number is limited; 0 where the limit is idle.
 
     The bound ``least cost with fees - fee * limit`` is concave in the fee: it rises while the relaxation changes more
     than `limit` features, which bisection follows.
     """
-    gain, limit = goal.low, goal.limit
-    if limit >= len(order):
+    if goal.limit >= len(order):
         return 0.0
-    flag = corners(lists)
-    plain = tails(lists, flag, order, 0.0)
-    if _touched(lists, plain, gain) <= limit:
-        return 0.0
-    low, high = 0.0, 1.0
+    low, high = 0.0, 2.0
     for p in range(len(lists.cost)):
         if flag[p]:
-            high = max(high, float(lists.cost[p]))
-    best, best_fee = least_cost(plain, 0, gain), 0.0
-    for _ in range(12):
+            high = max(high, 2.0 * lists.cost[p])
+    best, best_fee = least_cost(tails(lists, flag, order, 0.0), 0, 0, goal.low), 0.0
+    for _ in range(FEES):
         fee = 0.5 * (low + high)
         table = tails(lists, flag, order, fee)
-        value = least_cost(table, 0, gain) - fee * limit
+        value = least_cost(table, 1, 0, goal.low) - fee * goal.limit
         if value > best:
             best, best_fee = value, fee
-        if _touched(lists, table, gain) > limit:
+        if _touched(lists, table, goal.low) > goal.limit:
             low = fee
         else:
             high = fee
@@ -304,21 +299,33 @@ def _best_fee(lists: Lists, order: np.ndarray, goal: Goal) -> float:
 
 @kernel
 def _touched(lists: Lists, table: Tails, gain: float) -> float:
-    """Return the number of features that the relaxation changes, the last by its fraction."""
-    last = segment(table, 0, gain)
-    if last < 0:
-        return 0.0
+    """Return the number of features that the relaxation with fees changes, the last by its fraction."""
+    last = segment(table, 1, 0, gain)
     total = 0.0
-    seen = np.zeros(len(lists.start) - 1, dtype=np.bool_)
-    for i in range(min(last + 1, table.count[0])):
-        f = table.owner[0, i]
-        if not seen[f]:
-            seen[f] = True
-            share = 1.0
-            if i == last:
-                share = (gain - table.base_gain[0] - table.gain[0, i]) / (table.gain[0, i + 1] - table.gain[0, i])
-            total += share
+    for i in range(min(last + 1, table.count[1, 0])):
+        p = table.end[1, 0, i]
+        share = 1.0
+        if i == last:
+            share = (gain - table.line[1, 0, i, 0]) / (table.line[1, 0, i + 1, 0] - table.line[1, 0, i, 0])
+        f = _owner(lists, p)
+        for j in range(i):  # later segments of a feature change nothing more
+            if _owner(lists, table.end[1, 0, j]) == f:
+                share = 0.0
+        total += share
     return total
+
+
+@kernel
+def _owner(lists: Lists, p: int) -> int:
+    """Return the feature to which a position belongs."""
+    low, high = 0, len(lists.start) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if lists.start[middle] <= p:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 @kernel
@@ -346,10 +353,14 @@ def _first_plan(lists: Lists, peak: np.ndarray, table: Tails, goal: Goal, floor_
     """
     target, limit = goal.target, goal.limit
     n = len(lists.start) - 1
-    at = lists.start[:-1].copy()
+    at = np.empty(n, dtype=np.int64)
+    for f in range(n):
+        at[f] = lists.start[f]
     changes, gain = 0, 0.0
-    for i in range(table.count[0]):
-        f, p = table.owner[0, i], table.end[0, i]
+    v = 1 if table.fee > 0.0 else 0
+    for i in range(table.count[v, 0]):
+        p = table.end[v, 0, i]
+        f = _owner(lists, p)
         if lists.move[at[f]] == 0 and changes == limit:
             continue
         if lists.move[at[f]] == 0:
@@ -359,7 +370,8 @@ def _first_plan(lists: Lists, peak: np.ndarray, table: Tails, goal: Goal, floor_
         if gain >= target:
             break
     if gain < target:  # the furthest within the limit
-        at[:] = lists.start[:-1]
+        for f in range(n):
+            at[f] = lists.start[f]
         gain = 0.0
         for _ in range(limit):
             best = -1
@@ -388,115 +400,122 @@ def _first_plan(lists: Lists, peak: np.ndarray, table: Tails, goal: Goal, floor_
         total += lists.cost[at[f]]
     if total <= floor_cost or not _reached(lists, at, target):
         return INFINITE
-    out[:] = at
+    for f in range(n):
+        out[f] = at[f]
     return total
 
 
 @kernel
-def _tail_bound(bounds: Bounds, t: int, gain: float, left: int) -> float:
-    """Return a lower bound on the cost of a gain from the features order[t:] in at most `left` changes."""
-    bound = least_cost(bounds.plain, t, gain)
-    if bounds.fee > 0.0:
-        bound = max(bound, least_cost(bounds.priced, t, gain) - bounds.fee * left)
-    return bound
-
-
-@kernel
-def _pruned(lists: Lists, bounds: Bounds, goal: Goal, cost: int) -> tuple[Lists, np.ndarray]:
-    """Leave out moves that no plan of at most `cost` contains, by the relaxation's reduced costs.
+def _pruned(lists: Lists, table: Tails, goal: Goal, cost: int) -> np.ndarray:
+    """Return the positions of moves that a plan of at most `cost` can contain, by the relaxation's reduced costs.
 
     With s the slope where the relaxation reaches the gain, every plan that contains a move costs at least the root
     bound plus the move's excess of ``cost - s * gain`` over its feature's least.
     """
     keep = np.ones(len(lists.cost), dtype=np.bool_)
-    for number in range(2 if bounds.fee > 0.0 else 1):
-        table = bounds.plain if number == 0 else bounds.priced
-        extra = 0.0 if number == 0 else bounds.fee
-        root = least_cost(table, 0, goal.low) - extra * goal.limit
-        i = segment(table, 0, goal.low)
-        slope = 0.0 if i < 0 or i == table.count[0] else table.slope[0, i]
+    for v in range(2 if table.fee > 0.0 else 1):
+        fee = v * table.fee
+        root = least_cost(table, v, 0, goal.low) - fee * goal.limit
+        i = segment(table, v, 0, goal.low)
+        slope = 0.0 if i < 0 or i == table.count[v, 0] else table.line[v, 0, i, 2]
         for f in range(len(lists.start) - 1):
             least = np.inf
             for p in range(lists.start[f], lists.start[f + 1]):
-                own = lists.cost[p] - slope * lists.gain[p] + (extra if lists.move[p] > 0 else 0.0)
-                least = min(least, own)
+                least = min(least, lists.cost[p] - slope * lists.gain[p] + (fee if lists.move[p] > 0 else 0.0))
             for p in range(lists.start[f], lists.start[f + 1]):
-                own = lists.cost[p] - slope * lists.gain[p] + (extra if lists.move[p] > 0 else 0.0)
+                own = lists.cost[p] - slope * lists.gain[p] + (fee if lists.move[p] > 0 else 0.0)
                 slack = 1e-6 + 1e-12 * (abs(root) + abs(own) + abs(least))
                 if root + (own - least) - slack > cost:
                     keep[p] = False
-    start = np.zeros(len(lists.start), dtype=np.int64)
-    kept = np.empty(len(lists.cost), dtype=np.int64)
+    kept = np.empty(len(keep), dtype=np.int64)
     m = 0
-    for f in range(len(lists.start) - 1):
-        for p in range(lists.start[f], lists.start[f + 1]):
-            if keep[p]:
-                kept[m] = p
-                m += 1
-        start[f + 1] = m
-    kept = kept[:m]
-    return Lists(start, lists.move[kept], lists.cost[kept], lists.gain[kept]), kept
+    for p in range(len(keep)):
+        if keep[p]:
+            kept[m] = p
+            m += 1
+    return kept[:m]
 
 
 @kernel
-def _prepared(lists: Lists, order: np.ndarray, fee: float) -> Bounds:
-    """Return the tables for an order of features."""
-    flag = corners(lists)
-    plain = tails(lists, flag, order, 0.0)
-    return Bounds(plain, tails(lists, flag, order, fee) if fee > 0.0 else plain, fee)
+def _picked(lists: Lists, kept: np.ndarray) -> Lists:
+    """Return the lists with the kept positions only."""
+    m = len(kept)
+    start = np.zeros(len(lists.start), dtype=np.int64)
+    move, cost, gain = np.empty(m, dtype=np.int64), np.empty(m, dtype=np.int64), np.empty(m)
+    i = 0
+    for f in range(len(start) - 1):
+        while i < m and kept[i] < lists.start[f + 1]:
+            p = kept[i]
+            move[i], cost[i], gain[i] = lists.move[p], lists.cost[p], lists.gain[p]
+            i += 1
+        start[f + 1] = i
+    return Lists(start, move, cost, gain)
 
 
 @kernel
-def _cheapest(
-    whole: Lists, root: Bounds, goal: Goal, best: int, floor_cost: int, budget: int, out: np.ndarray
+def _descend(
+    whole: Lists, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int, out: np.ndarray
 ) -> tuple[int, int, bool]:
-    """Minimise the cost above the floor's, depth first; return (cost, nodes, done) and write the plan's positions."""
-    n = len(out)
-    lists, kept = whole, np.arange(len(whole.cost))
-    if best < INFINITE:
-        lists, kept = _pruned(whole, root, goal, best)
-        for f in range(n):
-            if lists.start[f] == lists.start[f + 1]:
-                return best, 0, True
+    """Search the lists depth first in the order of features; return (cost, nodes, done), and write the plan to `out`.
+
+    The cost is that of the last plan written, or `below` where none was (INFINITE where only one plan was sought).
+    """
+    n = len(order)
+    below = aim.below
+    missed = INFINITE if aim.first else below
+    kept = np.arange(len(whole.cost))
+    if below < INFINITE:
+        kept = _pruned(whole, root, goal, below - (1 if aim.first else 0))
+    lists = _picked(whole, kept)
+    for f in range(n):
+        if lists.start[f] == lists.start[f + 1]:
+            return missed, 0, True
     peak = _peaks(lists)
-    order = _coarse_first(lists, peak)
-    bounds = _prepared(lists, order, root.fee)
+    table = tails(lists, corners(lists), order, root.fee)
     ceiling = _ceiling(lists, peak, order, goal.limit)
     at = np.zeros(n, dtype=np.int64)
     following = np.zeros(n, dtype=np.int64)
     cost, gain = np.zeros(n + 1, dtype=np.int64), np.zeros(n + 1)
-    left = np.full(n + 1, goal.limit, dtype=np.int64)
+    left = np.zeros(n + 1, dtype=np.int64)
+    tied = np.zeros(n + 1, dtype=np.bool_)  # whether the ranks are those of `after` so far
+    left[0], tied[0] = goal.limit, aim.strictly
     nodes, t = 0, 0
     following[0] = _entry(lists, peak, ceiling, order, 0, goal.low, goal.limit)
     while t >= 0:
         f = order[t]
         p = following[t]
-        if p == lists.start[f + 1] or cost[t] + lists.cost[p] >= best:
+        if p == lists.start[f + 1] or cost[t] + lists.cost[p] >= below:
             t -= 1
             continue
         following[t] = p + 1
+        if tied[t] and lists.move[p] < after[f]:
+            continue
         nodes += 1
         if nodes > budget:
-            return best, nodes, False
+            return missed, nodes, False
         k = left[t] - (1 if lists.move[p] > 0 else 0)
         if k < 0:
             t -= 1
             continue
         g, c = gain[t] + lists.gain[p], cost[t] + lists.cost[p]
         at[f] = p
+        same = tied[t] and lists.move[p] == after[f]
         if t == n - 1:
-            if c > floor_cost and _reached(lists, at, goal.target):
-                best = c
-                out[:] = kept[at]
+            if c > aim.above and not same and _reached(lists, at, goal.target):
+                for i in range(n):
+                    out[i] = kept[at[i]]
+                if aim.first:
+                    return c, nodes, True
+                below = missed = c
                 t -= 1
             continue
         rest = goal.low - g
-        if ceiling[t + 1, k] < rest or _whole(c + _tail_bound(bounds, t + 1, rest, k)) >= best:
+        if ceiling[t + 1, k] < rest or _whole(c + tail_bound(table, t + 1, rest, k)) >= below:
             continue
         t += 1
-        cost[t], gain[t], left[t] = c, g, k
+        cost[t], gain[t], left[t], tied[t] = c, g, k, same
         following[t] = _entry(lists, peak, ceiling, order, t, rest, k)
-    return best, nodes, True
+    return missed, nodes, True
 
 
 @kernel
@@ -506,60 +525,3 @@ def _entry(
     """Return the first move of feature order[t] after which the tail can still reach the rest."""
     f = order[t]
     return _first_reaching(peak, lists.start[f], lists.start[f + 1], rest - ceiling[t + 1, left])
-
-
-@kernel
-def _settle(
-    whole: Lists, root: Bounds, goal: Goal, exact: int, after: np.ndarray, strictly: bool, budget: int, out: np.ndarray
-) -> tuple[bool, int, bool]:
-    """Find the first plan of exactly this cost, ranks compared from the last feature, after `after` if `strictly`.
-
-    Return (found, nodes, done) and write the plan's positions.
-    """
-    n = len(out)
-    lists, kept = _pruned(whole, root, goal, exact)
-    for f in range(n):
-        if lists.start[f] == lists.start[f + 1]:
-            return False, 0, True
-    peak = _peaks(lists)
-    order = np.arange(n)[::-1].copy()
-    bounds = _prepared(lists, order, root.fee)
-    ceiling = _ceiling(lists, peak, order, goal.limit)
-    at = np.zeros(n, dtype=np.int64)
-    following = np.zeros(n, dtype=np.int64)
-    cost, gain = np.zeros(n + 1, dtype=np.int64), np.zeros(n + 1)
-    left = np.full(n + 1, goal.limit, dtype=np.int64)
-    tied = np.full(n + 1, strictly)  # whether the plan is `after` so far
-    nodes, t = 0, 0
-    following[0] = _entry(lists, peak, ceiling, order, 0, goal.low, goal.limit)
-    while t >= 0:
-        f = order[t]
-        p = following[t]
-        if p == lists.start[f + 1] or cost[t] + lists.cost[p] > exact:
-            t -= 1
-            continue
-        following[t] = p + 1
-        if tied[t] and lists.move[p] < after[f]:
-            continue
-        nodes += 1
-        if nodes > budget:
-            return False, nodes, False
-        k = left[t] - (1 if lists.move[p] > 0 else 0)
-        if k < 0:
-            t -= 1
-            continue
-        g, c = gain[t] + lists.gain[p], cost[t] + lists.cost[p]
-        at[f] = p
-        same = tied[t] and lists.move[p] == after[f]
-        if t == n - 1:
-            if c == exact and not same and _reached(lists, at, goal.target):
-                out[:] = kept[at]
-                return True, nodes, True
-            continue
-        rest = goal.low - g
-        if ceiling[t + 1, k] < rest or _whole(c + _tail_bound(bounds, t + 1, rest, k)) > exact:
-            continue
-        t += 1
-        cost[t], gain[t], left[t], tied[t] = c, g, k, same
-        following[t] = _entry(lists, peak, ceiling, order, t, rest, k)
-    return False, nodes, True

@@ -19,20 +19,16 @@ class Lists(NamedTuple):
 
 
 class Tails(NamedTuple):
-    """Least cost of a gain from the features order[t:], if moves could be mixed; row t is one convex function.
+    """Least cost of a gain from the features order[t:], if moves could be mixed: one convex line for every t.
 
-    Segment i of row t leads from (gain[t, i], cost[t, i]) upward at `slope` (cost per gain), slopes rising, after the
-    `base_gain` and `base_cost` of every feature's cheapest move.
+    Table 0 has the costs as they are, table 1 (where `fee` is positive) with the fee added to every change. A line
+    starts at the gain and cost of every feature's cheapest move; segment i leads from point i to point i + 1.
     """
 
-    count: np.ndarray  # int64[n + 1], segments in the row
-    slope: np.ndarray  # float64[n + 1, s]
-    gain: np.ndarray  # float64[n + 1, s + 1], cumulative
-    cost: np.ndarray  # float64[n + 1, s + 1], cumulative
-    end: np.ndarray  # int64[n + 1, s], the move (a position in the lists) at which a segment ends
-    owner: np.ndarray  # int64[n + 1, s], its feature
-    base_gain: np.ndarray  # float64[n + 1]
-    base_cost: np.ndarray  # float64[n + 1]
+    fee: float
+    count: np.ndarray  # int64[2, n + 1], segments of the line
+    line: np.ndarray  # float64[2, n + 1, s + 1, 3]: gain, cost, and the slope (cost per gain) from here on, rising
+    end: np.ndarray  # int64[2, n + 1, s], the move (a position in the lists) to which a segment leads
 
 
 @kernel
@@ -66,72 +62,66 @@ def _above(cost: np.ndarray, gain: np.ndarray, a: int, b: int, c: int, extra: fl
 
 @kernel
 def tails(lists: Lists, flag: np.ndarray, order: np.ndarray, fee: float) -> Tails:
-    """Build the table of all tails, with `fee` added to the cost of every change."""
+    """Build the lines of all tails of an order, from the flagged corners."""
     n = len(order)
     room = 1
     for p in range(len(flag)):
         if flag[p]:
             room += 1
-    slope = np.empty((n + 1, room))
-    step_gain = np.empty((n + 1, room))
-    step_cost = np.empty((n + 1, room))
-    end = np.empty((n + 1, room), dtype=np.int64)
-    owner = np.empty((n + 1, room), dtype=np.int64)
-    count = np.zeros(n + 1, dtype=np.int64)
-    base_gain, base_cost = np.zeros(n + 1), np.zeros(n + 1)
+    count = np.zeros((2, n + 1), dtype=np.int64)
+    line = np.zeros((2, n + 1, room + 1, 3))
+    end = np.zeros((2, n + 1, room), dtype=np.int64)
     chain = np.empty(room + 1, dtype=np.int64)
-    cost, gain, move = lists.cost, lists.gain, lists.move
-    for t in range(n - 1, -1, -1):
-        f = order[t]
-        base = lists.start[f]
-        chain[0], k = base, 1
-        extra = fee if move[base] == 0 else 0.0  # what a change costs more than the base does
-        for p in range(base + 1, lists.start[f + 1]):
-            if not flag[p] or gain[p] <= gain[chain[k - 1]]:
-                continue
-            while k >= 2 and _above(cost, gain, chain[k - 2], chain[k - 1], p, extra if k == 2 else 0.0):
-                k -= 1
-            chain[k] = p
-            k += 1
-        base_gain[t] = base_gain[t + 1] + gain[base]
-        base_cost[t] = base_cost[t + 1] + cost[base] + (fee - extra)
-        i, j, m = 0, 1, 0  # merge the rising slopes of the row below with the feature's own
-        while i < count[t + 1] or j < k:
-            if j < k:
-                dg = gain[chain[j]] - gain[chain[j - 1]]
-                dc = cost[chain[j]] - cost[chain[j - 1]] + (extra if j == 1 else 0.0)
-            if j >= k or (i < count[t + 1] and slope[t + 1, i] <= dc / dg):
-                slope[t, m], step_gain[t, m], step_cost[t, m] = (
-                    slope[t + 1, i],
-                    step_gain[t + 1, i],
-                    step_cost[t + 1, i],
-                )
-                end[t, m], owner[t, m] = end[t + 1, i], owner[t + 1, i]
-                i += 1
-            else:
-                slope[t, m], step_gain[t, m], step_cost[t, m] = dc / dg, dg, dc
-                end[t, m], owner[t, m] = chain[j], f
-                j += 1
-            m += 1
-        count[t] = m
-    total_gain, total_cost = np.zeros((n + 1, room + 1)), np.zeros((n + 1, room + 1))
-    for t in range(n):
-        for i in range(count[t]):
-            total_gain[t, i + 1] = total_gain[t, i] + step_gain[t, i]
-            total_cost[t, i + 1] = total_cost[t, i] + step_cost[t, i]
-    return Tails(count, slope, total_gain, total_cost, end, owner, base_gain, base_cost)
+    cost, gain = lists.cost, lists.gain
+    for v in range(2 if fee > 0.0 else 1):
+        for t in range(n - 1, -1, -1):
+            f = order[t]
+            base = lists.start[f]
+            extra = fee * v if lists.move[base] == 0 else 0.0  # what a change costs more than the base does
+            chain[0], k = base, 1
+            for p in range(base + 1, lists.start[f + 1]):
+                if not flag[p] or gain[p] <= gain[chain[k - 1]]:
+                    continue
+                while k >= 2 and _above(cost, gain, chain[k - 2], chain[k - 1], p, extra if k == 2 else 0.0):
+                    k -= 1
+                chain[k] = p
+                k += 1
+            line[v, t, 0, 0] = line[v, t + 1, 0, 0] + gain[base]
+            line[v, t, 0, 1] = line[v, t + 1, 0, 1] + cost[base] + (fee * v - extra)
+            i, j, m = 0, 1, 0  # merge the rising slopes of the tail below with the feature's own
+            while i < count[v, t + 1] or j < k:
+                dg, dc, slope = 0.0, 0.0, np.inf
+                if j < k:
+                    dg = gain[chain[j]] - gain[chain[j - 1]]
+                    dc = cost[chain[j]] - cost[chain[j - 1]] + (extra if j == 1 else 0.0)
+                    slope = dc / dg
+                if i < count[v, t + 1] and line[v, t + 1, i, 2] <= slope:
+                    dg = line[v, t + 1, i + 1, 0] - line[v, t + 1, i, 0]
+                    dc = line[v, t + 1, i + 1, 1] - line[v, t + 1, i, 1]
+                    slope = line[v, t + 1, i, 2]
+                    end[v, t, m] = end[v, t + 1, i]
+                    i += 1
+                else:
+                    end[v, t, m] = chain[j]
+                    j += 1
+                line[v, t, m, 2] = slope
+                line[v, t, m + 1, 0] = line[v, t, m, 0] + dg
+                line[v, t, m + 1, 1] = line[v, t, m, 1] + dc
+                m += 1
+            count[v, t] = m
+    return Tails(fee, count, line, end)
 
 
 @kernel
-def segment(table: Tails, t: int, gain: float) -> int:
-    """Return the segment of row t on which a gain (base included) is reached; -1 within the base, `count` beyond."""
-    rest = gain - table.base_gain[t]
-    if rest <= 0.0:
+def segment(table: Tails, v: int, t: int, gain: float) -> int:
+    """Return the segment on which a gain is reached; -1 where the line starts with it, `count` beyond the line."""
+    line = table.line[v, t]
+    if gain <= line[0, 0]:
         return -1
-    low, high = 0, table.count[t]
+    low, high = 0, table.count[v, t]
     while low < high:
         middle = (low + high) // 2
-        if table.gain[t, middle + 1] < rest:
+        if line[middle + 1, 0] < gain:
             low = middle + 1
         else:
             high = middle
@@ -139,12 +129,20 @@ def segment(table: Tails, t: int, gain: float) -> int:
 
 
 @kernel
-def least_cost(table: Tails, t: int, gain: float) -> float:
-    """Return a lower bound on the cost of a gain from the features order[t:]; inf when it is out of reach."""
-    i = segment(table, t, gain)
+def least_cost(table: Tails, v: int, t: int, gain: float) -> float:
+    """Return what table v asks for a gain from the features order[t:]; inf when it is out of reach."""
+    i = segment(table, v, t, gain)
     if i < 0:
-        return table.base_cost[t]
-    if i == table.count[t]:
+        return table.line[v, t, 0, 1]
+    if i == table.count[v, t]:
         return np.inf
-    rest = gain - table.base_gain[t] - table.gain[t, i]
-    return table.base_cost[t] + table.cost[t, i] + rest * table.slope[t, i]
+    return table.line[v, t, i, 1] + (gain - table.line[v, t, i, 0]) * table.line[v, t, i, 2]
+
+
+@kernel
+def tail_bound(table: Tails, t: int, gain: float, left: int) -> float:
+    """Return a lower bound on the cost of a gain from the features order[t:] in at most `left` changes."""
+    bound = least_cost(table, 0, t, gain)
+    if table.fee > 0.0:
+        bound = max(bound, least_cost(table, 1, t, gain) - table.fee * left)
+    return bound
