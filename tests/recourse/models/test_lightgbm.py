@@ -159,22 +159,27 @@ def test_the_cut_decides_as_the_score_does(seed: int, threshold: float, favourab
 def test_squash_is_the_librarys_own(favourable: int, sigmoid: float, seed: int) -> None:
     """Squash equals the library's conversion bit for bit, on raw scores that are the leaves of a model's trees."""
     rng = np.random.default_rng(seed)
-    margins = rng.normal(0, 300 ** rng.random(), (150, 2)).tolist()
+    margins = rng.normal(0, 300 ** rng.random(), (60, 2)).tolist()
     text = stump(0.5, 0, False, margins).replace("sigmoid:1", f"sigmoid:{sigmoid:g}")
     model = read_model(FILES.write(text), favourable=favourable)
     booster = lgb.Booster(model_str=text)
     sides = np.array([[0.0], [1.0]])
     for tree, margin in enumerate(margins):
-        p = booster.predict(sides, start_iteration=tree, num_iteration=1)
+        p = booster.predict(sides, start_iteration=tree, num_iteration=1, num_threads=1)
         raw = np.array(margin) if favourable else -np.array(margin)
         assert np.array_equal(model.squash(raw), p if favourable else 1.0 - p)
 
 
 def test_a_sigmoid_that_its_text_rounds_is_refused() -> None:
-    """A model in memory whose sigmoid has more digits than LightGBM saves is not what its saved text says."""
+    """A booster still in training may have more digits of the sigmoid than LightGBM saves: then it is refused."""
+    frame, y = applicants(0)
+    parameters = {"objective": "binary", "sigmoid": 1 / 3, "verbose": -1, "num_threads": 1}
+    booster = lgb.train(parameters, lgb.Dataset(frame, y), 3, keep_training_booster=True)
     with pytest.raises(SelfCheckFailed, match="score is not the library's"):
-        read_model(fitted(sigmoid=1 / 3)[0])
-    assert read_model(fitted(sigmoid=0.333333)[0]).self_check
+        read_model(booster)
+    classifier, frame, _ = fitted(sigmoid=1 / 3)
+    model = read_model(classifier)
+    assert np.array_equal(model.score(encode_frame(frame, model.columns)), classifier.predict_proba(frame)[:, 1])
 
 
 class _Files:
@@ -204,20 +209,23 @@ def test_levels_come_from_the_model() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:The argument 'eval_set' is deprecated")
-def test_early_stopping_is_followed(tmp_path: Path) -> None:
-    """Classifier, booster and file all stop at the best iteration, as LightGBM itself does."""
+@pytest.mark.parametrize("keep", [False, True])
+def test_early_stopping_is_followed(keep: bool, tmp_path: Path) -> None:
+    """Booster and file stop at the best iteration, as LightGBM itself does, even where later trees are still there."""
     frame, y = applicants(3)
-    classifier = lgb.LGBMClassifier(n_estimators=80, verbose=-1, n_jobs=1, min_child_samples=4)
-    noise = y[::3] ^ (np.arange(100) % 3 == 0)
-    classifier.fit(frame, y, eval_set=[(frame[::3], noise)], callbacks=[lgb.early_stopping(3, verbose=False)])
-    assert 0 < classifier.best_iteration_ < classifier.booster_.current_iteration()
-    classifier.booster_.save_model(tmp_path / "model.txt")
-    for source in (classifier, classifier.booster_, tmp_path / "model.txt"):
+    train = lgb.Dataset(frame, y)
+    held = lgb.Dataset(frame[::3], y[::3] ^ (np.arange(100) % 3 == 0), reference=train)
+    parameters = {"objective": "binary", "verbose": -1, "num_threads": 1}
+    stop = [lgb.early_stopping(3, verbose=False)]
+    booster = lgb.train(parameters, train, 80, valid_sets=[held], callbacks=stop, keep_training_booster=keep)
+    assert 0 < booster.best_iteration < 80
+    assert (booster.best_iteration < booster.current_iteration()) == keep
+    booster.save_model(tmp_path / "model.txt")
+    for source in (booster, tmp_path / "model.txt"):
         model = read_model(source)
-        assert model.core.n_trees == classifier.best_iteration_
-        assert np.array_equal(model.score(encode_frame(frame, model.columns)), classifier.predict_proba(frame)[:, 1])
-        assert bool(model.notes) == (not isinstance(source, Path))
+        assert model.core.n_trees == booster.best_iteration
+        assert np.array_equal(model.score(encode_frame(frame, model.columns)), booster.predict(frame))
+        assert bool(model.notes) == (keep and source is booster)
 
 
 def test_any_two_labels_are_classes() -> None:
