@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from .datasets import load
 from .finder import Finder
-from .models import encode_frame
-from .models.training import fit_boosting
+from .models import Model, encode_frame
+from .models.training import Library, fit_boosting, installed
 from .plan import Outcome
 from .policy import Policy
 from .warming import compiled, warm_up
@@ -21,31 +21,41 @@ from .warming import compiled, warm_up
 if TYPE_CHECKING:
     import pandas as pd
 
+TREES = 100
+_NAMES = {"xgboost": "XGBoost", "scikit-learn": "scikit-learn's HistGradientBoosting"}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Demo:
     """What the demonstration found; times in seconds."""
 
     policy: Policy
-    model: str  # in words
-    self_check: str
+    policy_text: str  # with its comments
+    model: Model
+    estimator: Any  # as the library fitted it
+    words: str  # what the model is
     n_trained: int
     n_held_out: int
     auc: float  # on the held-out applicants
     n_refused: int  # of the held-out applicants
+    train: pd.DataFrame  # raw rows
     rows: pd.DataFrame  # the refused applicants whose recourse was sought, raw
     outcomes: tuple[Outcome, ...]  # theirs
     seconds_compiling: float
     seconds_searching: float
 
 
-def run(*, applicants: int = 300, say: Callable[[str], None] = lambda words: None) -> Demo:
+def run(
+    *, applicants: int | None = None, library: Library | None = None, say: Callable[[str], None] = lambda words: None
+) -> Demo:
     """Train on half of the simulated lender and seek recourse for refused applicants of the other half.
 
     Parameters
     ----------
-    applicants : int
-        How many refused applicants, at most.
+    applicants : int, optional
+        How many of the refused applicants; all by default.
+    library : {"xgboost", "scikit-learn"}, optional
+        What the model is; XGBoost where it is installed by default.
     say : callable
         Told what is done now, in a few words.
 
@@ -59,15 +69,16 @@ def run(*, applicants: int = 300, say: Callable[[str], None] = lambda words: Non
     order = np.random.default_rng(0).permutation(len(lender.frame))
     train, held_out = order[: len(order) // 2], order[len(order) // 2 :]
     frame, target = lender.frame.iloc[train], lender.target.iloc[train]
-    estimator, words = fit_boosting(frame, target, levels=policy.levels)
+    library = library or installed()
+    estimator = fit_boosting(frame, target, levels=policy.levels, library=library, n_trees=TREES)
     finder = Finder(estimator, policy, frame)
 
-    seconds_compiling = 0.0
-    if not compiled():
+    cold = not compiled()
+    if cold:
         say("compiling the search kernels once (some 10 s; later runs find them in the cache)")
-        began = time.perf_counter()
-        warm_up()
-        seconds_compiling = time.perf_counter() - began
+    began = time.perf_counter()
+    warm_up()
+    seconds_compiling = time.perf_counter() - began if cold else 0.0
 
     say("seeking recourse for refused applicants")
     candidates = lender.frame.iloc[held_out]
@@ -78,12 +89,15 @@ def run(*, applicants: int = 300, say: Callable[[str], None] = lambda words: Non
     outcomes = tuple(finder.find_many(refused))
     return Demo(
         policy=policy,
-        model=words,
-        self_check=finder.model.self_check,
+        policy_text=lender.policy.read_text(encoding="utf-8"),
+        model=finder.model,
+        estimator=estimator,
+        words=f"{_NAMES[library]}, {TREES} trees",
         n_trained=len(train),
         n_held_out=len(held_out),
         auc=_auc(scores, lender.target.iloc[held_out].to_numpy() == 1),
         n_refused=int(np.sum(~approved)),
+        train=frame,
         rows=refused,
         outcomes=outcomes,
         seconds_compiling=seconds_compiling,

@@ -39,10 +39,14 @@ def outcome_table(outcomes: Sequence[Outcome], policy: Policy, *, width: int = 1
     header : bool
         Whether the column heads are drawn.
     """
-    who, decision, cost, certificate = (8, 15, 6, 18) if width < 100 else (12, 19, 7, 26)
+    who, decision, cost, certificate = (8, 15, 6, 18) if width < 100 else (10, 16, 6, 25)
     plan = max(16, width - who - decision - cost - certificate - 10)
     table = Table(
-        box=box.SIMPLE_HEAD if header else box.SIMPLE, show_header=header, pad_edge=False, padding=(0, 1, 0, 0)
+        box=box.SIMPLE_HEAD if header else box.SIMPLE,
+        show_header=header,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        leading=1,
     )
     table.add_column("id", width=who, overflow="fold", style="bold")
     table.add_column("decision", width=decision)
@@ -75,9 +79,11 @@ def change_text(change: Change, policy: Policy | None = None, *, width: int = 80
     'annual income: 41,000 → 46,500 USD'
     """
     label = change.label or (policy.label(change.feature) if policy is not None else change.feature)
-    move = Text(show(change.before), style="dim")
+    numbers = [value for value in (change.before, change.after) if isinstance(value, int | float)]
+    grouped = any(abs(number) >= 10_000 for number in numbers)
+    move = Text(show(change.before, grouped=grouped), style="dim")
     move.append(" → ")
-    move.append(show(change.after), style="bold")
+    move.append(show(change.after, grouped=grouped), style="bold")
     if change.unit:
         move.append(f" {printable(change.unit)}")
     head = printable(label) + ":"
@@ -165,25 +171,25 @@ def counts_words(tally: dict[str, int]) -> str:
     return f"{total:,} {people}" + (": " + "; ".join(parts) if parts else "")
 
 
-def show(value: Value) -> str:
-    """Return a value as a person reads it: digits in groups, whole numbers without a point.
+def show(value: Value, *, grouped: bool | None = None) -> str:
+    """Return a value as a person reads it: long numbers with their digits in groups, whole ones without a point.
 
     Examples
     --------
-    >>> show(46500.0), show(0.1), show("own"), show(None)
-    ('46,500', '0.1', 'own', 'missing')
+    >>> show(46500.0), show(9500), show(9500, grouped=True), show(0.1), show("own"), show(None)
+    ('46,500', '9500', '9,500', '0.1', 'own', 'missing')
     """
     if value is None:
         return "missing"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int | float):
-        if float(value).is_integer() and abs(value) < 1e15:
-            return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))
-        whole, point, rest = repr(value).partition(".")
-        grouped = f"{int(whole):,}" if abs(value) >= 10_000 and whole.lstrip("-").isdigit() else whole
-        return grouped + point + rest
-    return printable(value)
+    if isinstance(value, str):
+        return printable(value)
+    text = str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(value)
+    whole, point, rest = text.partition(".")
+    if grouped is None:
+        grouped = abs(value) >= 10_000
+    return (f"{int(whole):,}" if grouped and whole.lstrip("-").isdigit() else whole) + point + rest
 
 
 def printable(text: str) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from .options import Debug, JsonErrors, Quiet
 from .reporting import note, stdout
@@ -17,9 +20,23 @@ if TYPE_CHECKING:
 EXAMPLES = 5
 
 
-def demo(quiet: Quiet = False, json_errors: JsonErrors = False, debug: Debug = False) -> None:
+def demo(
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Also write the model, the policy and the applicants here, to try the other commands.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    json_errors: JsonErrors = False,
+    debug: Debug = False,
+) -> None:
     """Train a model on a simulated lender and show proven recourse for refused applicants."""
     began = time.perf_counter()
+    if files is not None:
+        files.mkdir(parents=True, exist_ok=True)
     from ..demo import run
 
     shown = run(say=lambda words: note(f"{words} ...", quiet=quiet))
@@ -27,6 +44,23 @@ def demo(quiet: Quiet = False, json_errors: JsonErrors = False, debug: Debug = F
     _introduce(console, shown)
     _show_examples(console, shown)
     _show_totals(console, shown, time.perf_counter() - began)
+    console.print(_next_step(shown, files), highlight=False, soft_wrap=True)
+
+
+def _next_step(demo: Demo, files: Path | None) -> str:
+    """Write the files, if they are wanted, and return the command that uses them."""
+    if files is None:
+        return "Try it on files: recourse demo --files trial"
+    from ..models.training import save
+
+    model = save(demo.estimator, files)
+    (files / "policy.toml").write_text(demo.policy_text, encoding="utf-8")
+    demo.train.to_csv(files / "train.csv", index=False)
+    demo.rows.to_csv(files / "applicants.csv", index_label="id")
+    return (
+        f"Try it on files: recourse find --model {model} --policy {files / 'policy.toml'} "
+        f"--data {files / 'applicants.csv'} --population {files / 'train.csv'} --id-column id --limit 10"
+    )
 
 
 def examples(outcomes: tuple[Outcome, ...]) -> list[Outcome]:
@@ -44,10 +78,10 @@ def examples(outcomes: tuple[Outcome, ...]) -> list[Outcome]:
 def _introduce(console: Console, demo: Demo) -> None:
     console.print("\n[bold]A simulated lender[/bold]", markup=True, highlight=False)
     console.print(
-        f"{demo.model}, trained on {demo.n_trained:,} simulated applicants (AUC {demo.auc:.2f} on {demo.n_held_out:,} "
+        f"{demo.words}, trained on {demo.n_trained:,} simulated applicants (AUC {demo.auc:.2f} on {demo.n_held_out:,} "
         f"others). It approves from a probability of repaying of {demo.policy.decision.threshold:g} on, and refuses "
         f"{demo.n_refused:,} of the {demo.n_held_out:,}. Its reading was checked against the library: "
-        f"{demo.self_check}.",
+        f"{demo.model.self_check}.",
         highlight=False,
     )
 
@@ -84,7 +118,6 @@ def _show_totals(console: Console, demo: Demo, seconds: float) -> None:
     rate = f", {total / demo.seconds_searching:,.0f} applicants a second" if demo.seconds_searching else ""
     compiling = f", {demo.seconds_compiling:.1f} s of it compiling once" if demo.seconds_compiling else ""
     console.print(
-        f"Searched in {demo.seconds_searching:.2f} s{rate}; {seconds:.1f} s in all{compiling}.\n"
-        "Next: recourse policy init --data train.csv, then recourse find --help",
+        f"Searched in {demo.seconds_searching:.2f} s{rate}; {seconds:.1f} s in all{compiling}.",
         highlight=False,
     )

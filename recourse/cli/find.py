@@ -14,7 +14,7 @@ import typer
 
 from ..errors import DataError, did_you_mean
 from .options import AllowPickle, DataFile, Debug, Format, IdColumn, JsonErrors, ModelFile, PolicyFile, Quiet
-from .reporting import Interrupted, note, stderr, stdout, warn
+from .reporting import COMPILING, Interrupted, note, stderr, stdout, warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -358,6 +358,10 @@ class _Shown:
 
 def _run(job: _Job, file: OutcomeFile | None, shown: _Shown, *, threads: int | None, quiet: bool) -> None:
     """Bring every applicant's record to the file and to stdout, in input order."""
+    from ..warming import compiled
+
+    if not compiled():
+        note(COMPILING, quiet=quiet)
     done = [] if file is None else file.done
     order = list(job.frame.index)
     if [record.id for record in done] != order[: len(done)]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from ..errors import CheckFailed, InputError, RecourseError
 CHECK_FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+COMPILING = "compiling the search kernels once (some 10 s; later runs find them in the cache) ..."
 
 
 class Failure(RecourseError):
@@ -78,6 +80,11 @@ class ReportingGroup(TyperGroup):
                 code = super().main(words, prog_name, complete_var, False, windows_expand_args, **extra)
             except BaseException as error:
                 code = _report(error, as_json="--json-errors" in words, debug="--debug" in words)
+        if code == INTERRUPTED and threading.active_count() > 1:
+            # A search that is under way does not look up; what it had finished is on disk, so nobody needs to wait.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
         raise SystemExit(code if isinstance(code, int) else 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from .options import Debug, JsonErrors, Quiet
-from .reporting import note, stdout
+from .reporting import COMPILING, note, stdout
 
 
 def warmup(quiet: Quiet = False, json_errors: JsonErrors = False, debug: Debug = False) -> None:
@@ -15,7 +15,7 @@ def warmup(quiet: Quiet = False, json_errors: JsonErrors = False, debug: Debug =
     """
     from ..warming import cache_dir, warm_up
 
-    note("compiling the search kernels once ...", quiet=quiet)
+    note(COMPILING, quiet=quiet)
     began = time.perf_counter()
     warm_up()
     place = cache_dir()
