@@ -172,7 +172,10 @@ def _columns(
     """The inputs, for each categorical one XGBoost's integer of every level, and those whose levels we were told."""
     n = int(learner["learner_model_param"]["num_feature"])
     names = wanted.named(name, learner.get("feature_names"), n)
-    types = learner.get("feature_types") or ["q"] * n
+    types = list(learner.get("feature_types") or ["q"] * n)
+    for document in learner["gradient_booster"]["model"]["trees"]:  # a file of another language may lack the types
+        for node in np.asarray(document.get("categories_nodes", []), dtype=np.int64).tolist():
+            types[int(document["split_indices"][node])] = "c"
     # since 3.1 the file spells out each feature's levels, in the order of their codes
     stored = (learner["gradient_booster"]["model"].get("cats") or {}).get("enc") or [{"values": []}] * n
     columns, codes, listed = [], {}, []

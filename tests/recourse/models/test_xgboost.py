@@ -240,6 +240,22 @@ def test_codes_without_names_take_the_levels_of_the_policy() -> None:
     assert np.array_equal(named.score(encode_frame(letters, named.columns)), booster.predict(data))
 
 
+def test_a_file_may_lack_the_types_of_its_features(tmp_path: Path) -> None:
+    """A column that is split by category is a category, even where the file does not say so."""
+    classifier, frame, _ = fitted(max_cat_to_onehot=1)
+    document = json.loads(classifier.get_booster().save_raw("json"))
+    document["learner"]["feature_types"] = []
+    document["learner"]["gradient_booster"]["model"]["cats"]["enc"] = []
+    document["learner"]["gradient_booster"]["model"]["cats"]["feature_segments"] = []
+    document["learner"]["gradient_booster"]["model"]["cats"]["sorted_idx"] = []
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(ModelError, match="levels"):
+        read_model(tmp_path / "model.json")
+    model = read_model(tmp_path / "model.json", levels={"city": CITIES, "grade": ["1", "3", "7"]})
+    native = classifier.predict_proba(frame)[:, 1]
+    assert np.array_equal(model.score(encode_frame(frame, model.columns)), native)
+
+
 def test_names_beyond_ascii_are_checked_against_the_policy() -> None:
     """XGBoost cuts such names short: the policy's levels are taken if they fit what is left, else refused."""
     frame, y = applicants(0)
