@@ -12,6 +12,7 @@ from .jit import kernel
 NONE, FOUND, UNKNOWN = 0, 1, 2
 INFINITE = 2**62
 FEES = 12  # steps of bisection for the fee on changes
+PLAIN = 2_000  # nodes of a plain descent, before one that decides first which features change
 
 
 class Choices(NamedTuple):
@@ -57,7 +58,9 @@ class Answer(NamedTuple):
 
 
 @kernel
-def solve(choices: Choices, need: float, eps: float, max_changes: int, floor: np.ndarray, budget: int) -> Answer:
+def solve(
+    choices: Choices, need: float, eps: float, max_changes: int, floor: np.ndarray, budget: int, plain: int
+) -> Answer:
     """Find the first plan after `floor` whose gain reaches ``need - eps``.
 
     Plans are ordered by (cost, number of changes, ranks compared from the last feature to the first).
@@ -68,9 +71,9 @@ def solve(choices: Choices, need: float, eps: float, max_changes: int, floor: np
     was refused already. ::
 
         floor = np.zeros(d, dtype=np.int64)
-        answer = solve(choices, need, eps, -1, floor, budget)
+        answer = solve(choices, need, eps, -1, floor, budget, PLAIN)
         while answer.status == FOUND and not confirmed(answer.moves):
-            answer = solve(choices, need, eps, -1, answer.moves, budget - nodes_so_far)
+            answer = solve(choices, need, eps, -1, answer.moves, budget - nodes_so_far, PLAIN)
 
     With w the weights, v the row and `cut` the smallest raw score that is approved, ``need = cut - (intercept +
     w @ v)`` and ``eps = 2 * core.eps(magnitude)``, where `magnitude` is each feature's largest |value| before or after.
@@ -88,7 +91,10 @@ def solve(choices: Choices, need: float, eps: float, max_changes: int, floor: np
     floor : int64[d]
         Ranks of the plan that was refused last.
     budget : int
-        Nodes (partial plans that are bounded) allowed.
+        Nodes (partial plans that are bounded) allowed; some 50 ns each.
+    plain : int
+        Nodes of a plain descent before the search decides first which features change; `PLAIN` does well. The plan
+        that is found does not depend on it.
 
     Returns
     -------
@@ -100,7 +106,8 @@ def solve(choices: Choices, need: float, eps: float, max_changes: int, floor: np
     any acceptable plan stays acceptable, and comes earlier. What remains is bounded by the linear relaxation over
     convex hulls (Dyer 1984, Zemel 1984), for all tails of a fixed order of features in advance, and with a second
     table in which changes carry a fee when their number is limited. The cost is minimised first, together with the
-    number of changes (``cost * (d + 1) + changes``); then ties are settled by a second, lexicographic descent.
+    number of changes (``cost * (d + 1) + changes``); then ties are settled by a second, lexicographic descent. Where
+    fixed charges make the relaxation weak, the features that change are decided first.
     """
     d = len(choices.start) - 1
     unit = d + 1
@@ -137,18 +144,18 @@ def solve(choices: Choices, need: float, eps: float, max_changes: int, floor: np
     best, nodes, done = INFINITE, 0, True
     if 0 < floor_cost and root <= floor_cost:  # plans that cost what the refused one does come first
         aim = Aim(floor_cost - 1, floor_cost + 1, True, True)
-        best, nodes, done = _descend(lists, table, goal, backwards, aim, after, budget, at)
+        best, nodes, done = _search(lists, table, goal, backwards, aim, after, budget, plain, at)
     if best == INFINITE:
         best = _first_plan(lists, peak, table, goal, floor_cost, at)
         if done and best > bound:
             used = nodes
             aim = Aim(floor_cost, best, False, False)
-            best, nodes, done = _descend(lists, table, goal, order, aim, after, budget - used, at)
+            best, nodes, done = _search(lists, table, goal, order, aim, after, budget - used, plain, at)
             nodes += used
         if done and best < INFINITE:
             used = nodes
             aim = Aim(best - 1, best + 1, True, False)
-            _, nodes, _ = _descend(lists, table, goal, backwards, aim, after, budget - used, at)
+            _, nodes, _ = _search(lists, table, goal, backwards, aim, after, budget - used, plain, at)
             nodes += used
     for f in range(n):
         moves[who[f]] = lists.move[at[f]]
@@ -450,6 +457,145 @@ def _picked(lists: Lists, kept: np.ndarray) -> Lists:
             i += 1
         start[f + 1] = i
     return Lists(start, move, cost, gain)
+
+
+@kernel
+def _search(
+    whole: Lists, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int, plain: int,
+    out: np.ndarray,
+) -> tuple[int, int, bool]:  # fmt: skip
+    """Descend plainly, and where that takes long, change-first; what goes in and comes out is that of `_descend`."""
+    best, nodes, done = _descend(whole, root, goal, order, aim, after, min(budget, plain), out)
+    if done or nodes > budget:
+        return best, nodes, done
+    aim = Aim(aim.above, aim.below if aim.first else best, aim.first, aim.strictly)
+    best, used, done = _by_changes(whole, root, goal, order, aim, after, budget - nodes, out)
+    return best, nodes + used, done
+
+
+@kernel
+def _by_changes(
+    whole: Lists, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int, out: np.ndarray
+) -> tuple[int, int, bool]:
+    """Decide first which features change, then descend: with the fixed charges decided, the relaxation is tight.
+
+    The bound of a half-decided set is Lagrangian, ``s * gain + sum of least (cost - s * gain)``, its best over each
+    feature's own slope s. What goes in and comes out is that of `_descend`.
+    """
+    n = len(order)
+    below = aim.below
+    found = INFINITE if aim.first else below
+    kept = np.arange(len(whole.cost))
+    if below < INFINITE:
+        kept = _pruned(whole, root, goal, below - (1 if aim.first else 0))
+    lists = _picked(whole, kept)
+    peak = _peaks(lists)
+    for f in range(n):
+        if lists.start[f] == lists.start[f + 1]:
+            return found, 0, True
+    price = _slopes(lists)
+    change = np.full((n, n), np.inf)  # least (cost - s * gain) of a change, by feature and slope
+    tail = np.zeros((n + 1, n + 1))  # the same of features t:, stay or change; in the last column their largest gain
+    for f in range(n - 1, -1, -1):
+        stays = lists.move[lists.start[f]] == 0
+        for p in range(lists.start[f], lists.start[f + 1]):
+            if lists.move[p] > 0:
+                for k in range(n):
+                    change[f, k] = min(change[f, k], lists.cost[p] - price[k] * lists.gain[p])
+        for k in range(n):
+            tail[f, k] = tail[f + 1, k] + (min(0.0, change[f, k]) if stays else change[f, k])
+        tail[f, n] = tail[f + 1, n] + peak[lists.start[f + 1] - 1]
+    fixed = np.zeros((n + 1, n + 1))  # the same of the decided features
+    state = np.zeros(n + 1, dtype=np.int64)  # 0: stay comes next, 1: change comes next, 2: both were tried
+    changes = np.zeros(n + 1, dtype=np.int64)
+    on = np.zeros(n, dtype=np.bool_)
+    at = np.zeros(n, dtype=np.int64)
+    nodes, t = 0, 0
+    while t >= 0:
+        if t == n:
+            part = _decided(lists, on)
+            sub = _picked(lists, part)
+            table = tails(sub, corners(sub), order, 0.0)
+            inner = Aim(aim.above, below, aim.first, aim.strictly)
+            c, used, done = _descend(sub, table, goal, order, inner, after, budget - nodes, at)
+            nodes += used
+            if c < INFINITE and (aim.first or c < below):
+                for f in range(n):
+                    at[f] = kept[part[at[f]]]
+                if not aim.first or found == INFINITE or _earlier(whole, at, out):
+                    for f in range(n):
+                        out[f] = at[f]
+                found = c
+                if not aim.first:
+                    below = c
+            if not done:
+                return found, nodes, False
+            t -= 1
+            continue
+        if state[t] == 2:
+            t -= 1
+            continue
+        first, last = lists.start[t], lists.start[t + 1] - 1
+        on[t] = state[t] == 1
+        state[t] += 1
+        if (on[t] and lists.move[last] == 0) or (not on[t] and lists.move[first] > 0):
+            continue
+        nodes += 1
+        if nodes > budget:
+            return found, nodes, False
+        changes[t + 1] = changes[t] + on[t]
+        fixed[t + 1, n] = fixed[t, n] + (peak[last] if on[t] else 0.0)
+        if changes[t + 1] > goal.limit or fixed[t + 1, n] + tail[t + 1, n] < goal.low:
+            continue
+        bound = 0.0
+        for k in range(n):
+            fixed[t + 1, k] = fixed[t, k] + (change[t, k] if on[t] else 0.0)
+            value = price[k] * goal.low + fixed[t + 1, k] + tail[t + 1, k]
+            # the terms may be much larger than their sum, and each is rounded
+            bound = max(bound, value - 1e-13 * (abs(price[k] * goal.low) + abs(fixed[t + 1, k]) + abs(tail[t + 1, k])))
+        if _whole(bound) >= below:
+            continue
+        t += 1
+        state[t] = 0
+    return found, nodes, True
+
+
+@kernel
+def _slopes(lists: Lists) -> np.ndarray:
+    """Return each feature's price per gain between its cheapest and its furthest change."""
+    n = len(lists.start) - 1
+    price = np.zeros(n)
+    for f in range(n):
+        first, last = lists.start[f], lists.start[f + 1] - 1
+        if lists.move[first] == 0 and first < last:
+            first += 1
+        if lists.gain[last] > lists.gain[first]:
+            price[f] = (lists.cost[last] - lists.cost[first]) / (lists.gain[last] - lists.gain[first])
+        elif lists.gain[last] > 0.0:
+            price[f] = lists.cost[last] / lists.gain[last]
+    return price
+
+
+@kernel
+def _decided(lists: Lists, on: np.ndarray) -> np.ndarray:
+    """Return the positions of the changes of features that change, and of "stay" of the others."""
+    part = np.empty(len(lists.cost), dtype=np.int64)
+    m = 0
+    for f in range(len(on)):
+        for p in range(lists.start[f], lists.start[f + 1]):
+            if on[f] == (lists.move[p] > 0):
+                part[m] = p
+                m += 1
+    return part[:m]
+
+
+@kernel
+def _earlier(lists: Lists, a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether the ranks of plan a come before those of plan b, compared from the last feature."""
+    for f in range(len(a) - 1, -1, -1):
+        if lists.move[a[f]] != lists.move[b[f]]:
+            return bool(lists.move[a[f]] < lists.move[b[f]])
+    return False
 
 
 @kernel
