@@ -20,11 +20,16 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DO
 MEASURED = re.compile(r"<!-- printed by `python -m benchmarks table` -->\n(.*?)\n?<!-- end -->", flags=re.DOTALL)
 
 
-def commands() -> Iterator[str]:
-    """Yield what stands behind a prompt, continued lines joined."""
-    for language, block in BLOCKS:
-        if language == "console":
-            yield from re.findall(r"^\$ (.*)$", block.replace("\\\n", " "), flags=re.MULTILINE)
+def said(block: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each command behind a prompt, continued lines joined, with the lines it is shown to print."""
+    for part in re.split(r"^\$ ", block.replace("\\\n", " "), flags=re.MULTILINE)[1:]:
+        command, *shown = part.splitlines()
+        yield command, shown
+
+
+def commands() -> list[str]:
+    """Return all commands that the README shows."""
+    return [command for language, block in BLOCKS if language == "console" for command, _ in said(block)]
 
 
 def test_the_session_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,12 +46,13 @@ def test_the_session_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             assert runner.summarize(verbose=False).failed == 0, "".join(told)
             names = example.globs
         elif language == "console":
-            for command in re.findall(r"^\$ (.*)$", block.replace("\\\n", " "), flags=re.MULTILINE):
+            for command, shown in said(block):
                 if shlex.split(command)[0] == "recourse":
                     done = subprocess.run(
                         command, shell=True, capture_output=True, text=True, env={**os.environ, "PATH": path}
                     )
                     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+                    assert [line for line in shown if line not in done.stdout + done.stderr] == []
 
 
 def test_every_command_is_one_that_is_tested() -> None:
@@ -63,7 +69,7 @@ def test_every_command_is_one_that_is_tested() -> None:
 def test_continuous_integration_runs_the_same_commands() -> None:
     """`.ci/run` calls the linters and the test command that the README names."""
     script = (Path(__file__).resolve().parents[1] / ".ci" / "run").read_text()
-    assert "make test" in list(commands())
+    assert "make test" in commands()
     assert re.findall(r"^make \w+$", script, flags=re.MULTILINE) == ["make lint", "make test"]
 
 
