@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
+from sklearn.tree import DecisionTreeClassifier
 from typer.testing import CliRunner
 
 from recourse import __version__
@@ -413,6 +414,19 @@ def test_a_pickle_is_not_opened_unasked(desk: Desk, name: str, message: str) -> 
     assert result.exit_code == 2
     assert message in result.stderr
     assert not (desk / "exploded").exists()
+
+
+def test_a_pickle_is_opened_on_request_with_a_warning(desk: Desk) -> None:
+    """The warning says why, in one line; a scikit-learn model then works as any other."""
+    frame = pd.read_csv(desk / "train.csv")[["income", "dti"]]
+    tree = DecisionTreeClassifier(max_depth=3).fit(frame, frame["income"] / 50000 - frame["dti"] > 0.2)
+    (desk / "tree.pkl").write_bytes(pickle.dumps(tree))
+    result = desk.find("--allow-pickle", "--format", "json", "--id-column", "id", model="tree.pkl")
+    assert result.exit_code == 0, result.stderr
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert "it can run any code that its author put in it" in warnings[0]
+    assert len(records(result.stdout)) == 41
 
 
 @pytest.mark.parametrize(
