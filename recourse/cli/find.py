@@ -370,7 +370,9 @@ def _run(job: _Job, file: OutcomeFile | None, shown: _Shown, *, threads: int | N
         shown.add(record)
     written = len(done)
     try:
-        with _progress(len(order), written, quiet=quiet) as advance:
+        # Results that appear on the same terminal are progress enough, and a bar would run across them.
+        barless = quiet or (shown.format is not None and sys.stdout.isatty())
+        with _progress(len(order), written, quiet=barless) as advance:
             for record in _records(job, len(done), threads):
                 if file is not None:
                     file.write(record)
