@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError, UnsupportedModel
-from .base import Column, Model, Wanted, fingerprint
+from .base import Column, Level, Model, Wanted, fingerprint
 from .categories import left_of, levels_note, native_codes, to_native, width_of
 from .lightgbm_file import Document, parse
 from .selfcheck import Native, self_check
@@ -124,10 +124,12 @@ def _columns(name: str, parts: Document, wanted: Wanted) -> tuple[tuple[Column, 
     names = wanted.named(name, stored, n)
     categorical = _categorical(parts)
     spelt = parts.levels
-    if spelt and len(spelt) != len(categorical):
+    infos = parts.header["feature_infos"].split()
+    if spelt and not _fit(spelt, [infos[j] for j in categorical]):
         raise UnsupportedModel(
-            f"{name} was fitted on {len(spelt)} pandas category columns but treats {len(categorical)} as categories; "
-            "ordered categories are not read: give their codes as numbers, or make them unordered, and fit again"
+            f"{name} was fitted on {len(spelt)} pandas category columns and treats {len(categorical)} columns as "
+            "categories; which are which it does not store. Make every such column an unordered category (LightGBM "
+            "takes ordered ones for numbers) and fit again"
         )
     columns, codes = [], {}
     for j, column in enumerate(names):
@@ -140,10 +142,17 @@ def _columns(name: str, parts: Document, wanted: Wanted) -> tuple[tuple[Column, 
     return tuple(columns), codes
 
 
+def _fit(spelt: tuple[tuple[Level, ...], ...], infos: list[str]) -> bool:
+    """Whether there is a list of levels for each categorical column, long enough for the codes that it saw."""
+    seen = [[int(code) for code in info.split(":") if code.lstrip("-").isdecimal()] for info in infos]
+    return len(spelt) == len(infos) and all(max(s, default=-1) < len(t) for s, t in zip(seen, spelt, strict=True))
+
+
 def _categorical(parts: Document) -> list[int]:
     """Columns that LightGBM treats as categories: as declared, as binned, or as split."""
-    found = {int(j) for j in re.findall(r"\d+", parts.parameters.get("categorical_feature", ""))}
-    for j, info in enumerate(parts.header.get("feature_infos", "").split()):
+    declared = parts.parameters.get("categorical_feature", "")
+    found = {int(j) for j in declared.split(",")} if re.fullmatch(r"\d+(,\d+)*", declared) else set()
+    for j, info in enumerate(parts.header["feature_infos"].split()):
         if info != "none" and not info.startswith("["):
             found.add(j)
     for tree in parts.trees:

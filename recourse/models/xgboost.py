@@ -38,7 +38,7 @@ def read(source: Any, wanted: Wanted) -> Model:
         booster = source.get_booster()
     except Exception:
         raise ModelError(f"the {name} is not fitted; call fit first") from None
-    if not np.isnan(float(source.missing)):
+    if source.missing is not None and not np.isnan(float(source.missing)):
         raise UnsupportedModel(
             f"{name} takes {source.missing!r} for missing; recourse only knows NaN. Replace it by NaN and fit again"
         )
@@ -134,8 +134,7 @@ def _refuse(name: str, learner: dict[str, Any], wanted: Wanted) -> None:
 def _flat(booster: Any, learner: dict[str, Any], rounds: int) -> tuple[Any, dict[str, Any]]:
     """The first rounds only, one tree a round, so that the library can be asked about each tree."""
     model = learner["gradient_booster"]["model"]
-    indptr = model.get("iteration_indptr") or list(range(len(model["trees"]) + 1))
-    n = int(indptr[rounds])
+    n = int(model.get("iteration_indptr", range(len(model["trees"]) + 1))[rounds])
     if n == len(model["trees"]) == rounds:
         return booster, learner
     model["trees"], model["tree_info"] = model["trees"][:n], model["tree_info"][:n]

@@ -276,11 +276,15 @@ def test_other_models_are_refused_by_name() -> None:
         read_model(lgb.LGBMClassifier())
 
 
-def test_ordered_categories_are_refused_with_a_remedy() -> None:
-    """LightGBM takes ordered categories for numbers: which list belongs to which column cannot be told."""
+def test_lists_of_levels_that_fit_no_column_are_refused() -> None:
+    """LightGBM takes ordered categories for numbers and stores not which list of levels is whose: then no guess."""
     frame, y = applicants(0)
+    quiet: dict[str, Any] = {"n_estimators": 3, "verbose": -1, "n_jobs": 1}
     frame["grade"] = frame["grade"].cat.as_ordered()
-    classifier = lgb.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1).fit(frame, y)
+    with pytest.raises(UnsupportedModel, match=r"ordered.*fit again"):
+        read_model(lgb.LGBMClassifier(**quiet).fit(frame, y))
+    swapped = frame[["grade", "debts"]].assign(debts=frame["debts"] + 3)  # seven codes, but a list of three levels
+    classifier = lgb.LGBMClassifier(**quiet).fit(swapped, y, categorical_feature=["debts"])
     with pytest.raises(UnsupportedModel, match=r"ordered.*fit again"):
         read_model(classifier)
 
