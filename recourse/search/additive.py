@@ -9,7 +9,7 @@ import numpy as np
 from .hull import Lists, Tails, corners, least_cost, segment, tail_bound, tails
 from .jit import kernel
 
-NONE, FOUND, UNKNOWN = 0, 1, 2
+FOUND, NONE, UNKNOWN = 0, 1, 2
 INFINITE = 2**62
 FEES = 12  # steps of bisection for the fee on changes
 PLAIN = 2_000  # nodes of a plain descent, before one that decides first which features change
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
     cost: int  # micro-units
     changes: int
     bound: int  # no acceptable plan after the floor costs less
-    proven: bool  # for FOUND: no acceptable plan after the floor costs less than `cost`
+    proven: bool  # no acceptable plan after the floor costs less, or none exists
     nodes: int
 
 
@@ -130,7 +130,7 @@ def solve(
     goal = Goal(target, target - 2.0 * fuzz, limit)
     moves = np.zeros(d, dtype=np.int64)
     if n == 0 or not _ceiling(lists, peak, np.arange(n), limit)[0, limit] >= target - fuzz:  # also when need is inf
-        return Answer(NONE, moves, 0, 0, 0, False, 0)
+        return Answer(NONE, moves, 0, 0, 0, True, 0)
 
     flag = corners(lists)
     order = _coarse_first(lists, peak)
@@ -160,24 +160,31 @@ def solve(
     for f in range(n):
         moves[who[f]] = lists.move[at[f]]
     if best == INFINITE:
-        return Answer(NONE if done else UNKNOWN, moves, 0, 0, 0 if done else bound // unit, False, nodes)
+        return Answer(NONE if done else UNKNOWN, moves, 0, 0, 0 if done else bound // unit, done, nodes)
     return Answer(FOUND, moves, best // unit, best % unit, (best if done else bound) // unit, done, nodes)
 
 
 @kernel
-def furthest(choices: Choices, max_changes: int) -> np.ndarray:
-    """Return the ranks (int64[d]) of the plan with the largest gain, in fewest and cheapest moves.
+def furthest(choices: Choices, max_changes: int) -> tuple[np.ndarray, float]:
+    """Return the ranks (int64[d]) of the plan with the largest gain, and by how much it leads any other plan.
 
-    Its native score is the best that an applicant can reach; it is exact up to rounding, and needs no search.
+    Its native score is the best that an applicant can reach, if the lead is larger than rounding; no search is needed.
     """
     d = len(choices.start) - 1
     moves = np.zeros(d, dtype=np.int64)
     best = np.zeros(d)
+    lead = np.inf
     for j in range(d):
         first = choices.start[j]
-        for p in range(first, choices.start[j + 1]):
-            if choices.gain[p] > best[j]:
-                best[j], moves[j] = choices.gain[p], p - first
+        second = -np.inf
+        for p in range(first + 1, choices.start[j + 1]):
+            g = choices.gain[p]
+            if g > best[j]:
+                second = best[j]
+                best[j], moves[j] = g, p - first
+            elif g != 0.0:  # a gain of exactly 0 is a weight of 0, and changes no score
+                second = max(second, g)
+        lead = min(lead, best[j] - second)
     changed = np.count_nonzero(moves)
     while 0 <= max_changes < changed:  # give up the smallest gain
         worst = -1
@@ -186,7 +193,11 @@ def furthest(choices: Choices, max_changes: int) -> np.ndarray:
                 worst = j
         moves[worst] = 0
         changed -= 1
-    return moves
+        if changed == max_changes:
+            for j in range(d):
+                if moves[j] > 0:
+                    lead = min(lead, best[j] - best[worst])
+    return moves, lead
 
 
 @kernel

@@ -198,10 +198,13 @@ def test_a_spent_budget_leaves_an_honest_bound(seed: int, budget: int, plain: in
 def test_the_furthest_plan_gains_most(moves: list[list[Move]], limit: int) -> None:
     """No plan within the limit gains more than the furthest, and none is needed beyond it."""
     problem = choices(moves)
-    best = furthest(problem, limit)
+    best, lead = furthest(problem, limit)
     top = sum(gains(problem, tuple(best.tolist())))
     assert limit < 0 or np.count_nonzero(best) <= limit
     assert naive(problem, lambda g: sum(g) > top, limit) is None
+    if lead > 0.0:  # then every other plan gains less, up to moves that gain nothing
+        useful = [g for g in gains(problem, tuple(best.tolist())) if g != 0.0]
+        assert naive(problem, lambda g: sum(g) == top and [x for x in g if x != 0.0] != useful, limit) is None
     answer = solve(problem, top + 0.5, 0.0, limit, np.zeros(len(best), dtype=np.int64), BUDGET, PLAIN)
     assert answer.status == NONE
 
