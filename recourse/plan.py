@@ -92,11 +92,11 @@ class Certificate:
         bound = data["bound"]
         return cls(
             proven=data["proven"],
-            cost=data.get("cost"),
-            bound=math.inf if bound is None else bound,
-            gap=data["gap"],
-            nodes=data["nodes"],
-            node_budget=data["node_budget"],
+            cost=None if data.get("cost") is None else _number(data["cost"]),
+            bound=math.inf if bound is None else _number(bound),
+            gap=None if data["gap"] is None else _number(data["gap"]),
+            nodes=_number(data["nodes"]),
+            node_budget=_number(data["node_budget"]),
         )
 
 
@@ -141,8 +141,8 @@ class Plan:
         """Read what `to_dict` wrote."""
         return cls(
             changes=tuple(Change(c["feature"], c["from"], c["to"], c.get("unit")) for c in data["changes"]),
-            cost=data["cost"],
-            score=data["score"],
+            cost=_number(data["cost"]),
+            score=_number(data["score"]),
             row=dict(data["row"]),
             certificate=Certificate.from_dict(data["certificate"]),
         )
@@ -171,10 +171,10 @@ class BestScore:
         """Read what `to_dict` wrote; a null value was minus infinity, a null bound infinity."""
         value, bound = data["value"], data["bound"]
         return cls(
-            value=-math.inf if value is None else value,
-            bound=math.inf if bound is None else bound,
+            value=-math.inf if value is None else _number(value),
+            bound=math.inf if bound is None else _number(bound),
             proven=data["proven"],
-            nodes=data["nodes"],
+            nodes=_number(data["nodes"]),
         )
 
 
@@ -282,12 +282,12 @@ class Outcome:
         certificate, best = data.get("certificate"), data.get("best_score")
         try:
             return cls(
-                id=data["id"],
+                id=str(data["id"]),
                 status=data["status"],
                 stage=data["stage"],
                 shape=data["shape"],
-                score=data["score"],
-                threshold=data["threshold"],
+                score=_number(data["score"]),
+                threshold=_number(data["threshold"]),
                 plans=tuple(Plan.from_dict(plan) for plan in data["plans"]),
                 certificate=None if certificate is None else Certificate.from_dict(certificate),
                 best_score=None if best is None else BestScore.from_dict(best),
@@ -296,8 +296,15 @@ class Outcome:
             )
         except KeyError as error:
             raise DataError(f"outcome {data.get('id')!r} has no {error.args[0]!r}; was the file edited?") from None
-        except (TypeError, AttributeError):
+        except (TypeError, ValueError, AttributeError):
             raise DataError(f"outcome {data.get('id')!r} is malformed; was the file edited?") from None
+
+
+def _number(value: Any) -> Any:
+    """Return a number of a record as it is; anything else is malformed."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(value)
+    return value
 
 
 def _finite(number: float | None) -> float | None:

@@ -99,6 +99,8 @@ def test_a_best_score_that_no_row_holds_survives_its_json() -> None:
         ({"schema": "other/1"}, "expected an outcome with schema 'fairpath.outcome/1', got 'other/1'"),
         ({"schema": "fairpath.outcome/1", "id": "7"}, "outcome '7' has no 'status'; was the file edited?"),
         ({**found().to_dict(), "plans": [3]}, "outcome '17' is malformed; was the file edited?"),
+        ({**found().to_dict(), "score": "0.31"}, "outcome '17' is malformed; was the file edited?"),
+        ({**none_exists().to_dict(), "certificate": 5}, "outcome '18' is malformed; was the file edited?"),
     ],
 )
 def test_a_record_that_is_no_outcome_is_named(broken: dict[str, Any], message: str) -> None:
