@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .policy import Feature
 
 _CHUNK = 512  # rows encoded, scored and checked together
+_BEST_NODES = 20_000  # largest part of the budget for the best score where no plan exists
 _TASK = 32  # rows that one thread searches before it looks for the next
 _STATUSES: tuple[Status, ...] = ("found", "none_exists", "none_found")
 
@@ -331,9 +332,7 @@ class Finder:
         margin = self.policy.decision.margin
         needed = np.array([self.model.cut(float(t) + margin) for t in thresholds[refused]], dtype=np.float64)
         k, n = len(refused), len(self._problem.names)
-        answers = _Answers(
-            np.zeros((k, 5), np.int64), np.zeros((k, n)), np.zeros((k, 2)), np.zeros((k, 2), np.int64)
-        )
+        answers = _Answers(np.zeros((k, 5), np.int64), np.zeros((k, n)), np.zeros((k, 2)), np.zeros((k, 2), np.int64))
         size = min(_TASK, max(1, k // 4))
         tasks = [
             pool.submit(self._search.run, encoded, refused, needed, answers, slice(b, b + size))
@@ -367,9 +366,7 @@ class Finder:
             score, threshold = float(chunk.scores[r]), float(chunk.thresholds[r])
             i = at.get(r)
             if i is None:
-                yield Outcome(
-                    name, "already_approved", None, self.shape, score, threshold, (), None, None, provenance
-                )
+                yield Outcome(name, "already_approved", None, self.shape, score, threshold, (), None, None, provenance)
                 continue
             plan = plans.get(i)
             yield Outcome(
@@ -432,9 +429,7 @@ class Finder:
                 name = chunk.ids[chunk.refused[i]]
                 raise CheckFailed(f"the plan for applicant {name} fails its checks: {'; '.join(violations)}")
 
-    def _best_scores(
-        self, chunk: _Chunk, records: list[dict[str, Value]], stuck: np.ndarray
-    ) -> dict[int, BestScore]:
+    def _best_scores(self, chunk: _Chunk, records: list[dict[str, Value]], stuck: np.ndarray) -> dict[int, BestScore]:
         rows = []
         for i in stuck:
             row = records[chunk.refused[i]]
@@ -465,38 +460,30 @@ class _EnsembleSearch:
         return tuple(build_moves(self._problem.space, encoded.rows, i) for i in range(len(encoded.matrix)))
 
     def solve(self, batch: Batch, i: int, cut: float) -> Solved:
-        from .search.ensemble import solve
+        from .search.ensemble import solve_moves
 
         p = self._problem
-        found = solve(p.forest, p.space, batch.moves[i], p.max_changes, cut, self._eps, self._budget.nodes)
-        return Solved(_STATUSES[found.status], bool(found.proven), found.cost, found.bound, found.nodes)
+        number, score, best = np.zeros(5, np.int64), np.zeros(2), np.zeros(2, np.int64)
+        solve_moves(
+            p.forest, p.space, batch.moves[i], p.max_changes, cut, self._eps, self._budget.nodes, 0, number, score, best
+        )  # fmt: skip
+        status, proven, cost, bound, nodes = number.tolist()
+        return Solved(_STATUSES[status], bool(proven), cost, bound, nodes)
 
-    def run(
-        self, encoded: Encoded, refused: np.ndarray, needed: np.ndarray, answers: _Answers, part: slice
-    ) -> None:
-        from .search.best import maximise_rows
+    def run(self, encoded: Encoded, refused: np.ndarray, needed: np.ndarray, answers: _Answers, part: slice) -> None:
         from .search.ensemble import solve_rows
 
         p = self._problem
-        number, value = answers.number[part], answers.value[part]
         wrong = solve_rows(
-            p.forest, p.space, encoded.rows, refused[part], needed[part], p.max_changes, self._eps,
-            self._budget.nodes, number, value,
+            p.forest, p.space, encoded.rows, refused[part], needed[part], p.max_changes, self._eps, self._budget.nodes,
+            min(self._budget.nodes, _BEST_NODES), answers.number[part], answers.best[part], answers.best_number[part],
+            answers.value[part],
         )  # fmt: skip
         if wrong >= 0:
             raise PolicyError(
                 f"features.{p.names[wrong]}: a move costs more than 2^40 micro-units. "
                 "Give the feature bounds or a max_change, or lower its weight."
             )
-        stuck = np.flatnonzero(number[:, 0] == 1)
-        if len(stuck):
-            best, best_number, best_value = np.empty((len(stuck), 2)), np.empty((len(stuck), 2), np.int64), value[stuck]
-            maximise_rows(
-                p.forest, p.space, encoded.rows, refused[part][stuck], p.max_changes, self._eps,
-                min(self._budget.nodes, 20_000), best, best_number, best_value,
-            )  # fmt: skip
-            answers.best[part][stuck], answers.best_number[part][stuck] = best, best_number
-            value[stuck] = best_value
 
 
 def _search_for(problem: Problem, budget: Budget) -> Any:

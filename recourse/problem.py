@@ -87,7 +87,7 @@ class Problem:
                 row = frame.index[int(where[error.at])]
                 raise DataError(
                     f"column {name!r}, row {row}: {x[where[error.at]]!r} has too many digits to count steps of "
-                    f"{feature.step} from it exactly. Round it, or set step_from = \"zero\" for the feature."
+                    f'{feature.step} from it exactly. Round it, or set step_from = "zero" for the feature.'
                 ) from None
         return Encoded(matrix, Rows(value, cell, movable, first, last, origin, stride, scale, low, high))
 
@@ -107,7 +107,7 @@ def build_problem(model: Model, policy: Policy, population: Population) -> Probl
         if name not in policy.features:
             raise UnknownFeature(
                 f"the model needs the column {name!r}, which the policy does not describe."
-                f"{did_you_mean(name, policy.features)} Add a table [features.{name}], with role = \"fixed\" if "
+                f'{did_you_mean(name, policy.features)} Add a table [features.{name}], with role = "fixed" if '
                 "nobody can act on it."
             )
     names = tuple(name for name in policy.features if name in by_name)
@@ -159,7 +159,7 @@ def _scale(name: str, feature: Feature, column: Column) -> np.ndarray:
         if column.levels is not None and feature.movable:
             raise PolicyError(
                 f"features.{name}: the model treats it as a category, the policy as kind = {feature.kind!r}. "
-                "Use kind = \"category\" (or \"ordinal\") and list its levels."
+                'Use kind = "category" (or "ordinal") and list its levels.'
             )
         return np.empty(0)
     assert feature.levels is not None
@@ -291,13 +291,10 @@ def _forest(core: Trees, place: np.ndarray, thresholds: list[np.ndarray]) -> For
         cut[mine] = np.searchsorted(values, core.threshold[mine]) + 1
     tests_set = core.members >= 0
     cut[tests_set] = core.members[tests_set]
+    columns = (feature, cut, core.left, core.right, core.missing_left)
     return Forest(
-        feature=feature,
-        cut=cut,
+        node=np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.int32),
         sets=np.ascontiguousarray(core.sets, dtype=np.bool_),
-        missing_left=np.ascontiguousarray(core.missing_left, dtype=np.bool_),
-        left=np.ascontiguousarray(core.left, dtype=np.int32),
-        right=np.ascontiguousarray(core.right, dtype=np.int32),
         value=np.ascontiguousarray(core.value, dtype=np.float64),
         root=np.ascontiguousarray(core.roots, dtype=np.int32),
         base=float(core.base),

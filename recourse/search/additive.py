@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .hull import Lists, Tails, corners, least_cost, segment, tail_bound, tails
-from .jit import kernel
+from .jit import inner, kernel
 
 FOUND, NONE, UNKNOWN = 0, 1, 2
 INFINITE = 2**62
@@ -124,12 +124,14 @@ def solve(
     after = np.zeros(n, dtype=np.int64)
     for j in range(d):
         floor_cost += choices.cost[choices.start[j] + floor[j]] * unit + (1 if floor[j] > 0 else 0)
+    backwards = np.empty(n, dtype=np.int64)
     for f in range(n):
         after[f] = floor[who[f]]
+        backwards[f] = n - 1 - f
 
     goal = Goal(target, target - 2.0 * fuzz, limit)
     moves = np.zeros(d, dtype=np.int64)
-    if n == 0 or not _ceiling(lists, peak, np.arange(n), limit)[0, limit] >= target - fuzz:  # also when need is inf
+    if n == 0 or not _ceiling(lists, peak, backwards, limit)[0, limit] >= target - fuzz:  # also when need is inf
         return Answer(NONE, moves, 0, 0, 0, True, 0)
 
     flag = corners(lists)
@@ -137,9 +139,6 @@ def solve(
     table = tails(lists, flag, order, _best_fee(lists, flag, order, goal))
     root = _whole(tail_bound(table, 0, goal.low, limit))
     bound = max(root, floor_cost)
-    backwards = np.empty(n, dtype=np.int64)
-    for t in range(n):
-        backwards[t] = n - 1 - t
     at = np.zeros(n, dtype=np.int64)
     best, nodes, done = INFINITE, 0, True
     if 0 < floor_cost and root <= floor_cost:  # plans that cost what the refused one does come first
@@ -185,7 +184,9 @@ def furthest(choices: Choices, max_changes: int) -> tuple[np.ndarray, float]:
             elif g != 0.0:  # a gain of exactly 0 is a weight of 0, and changes no score
                 second = max(second, g)
         lead = min(lead, best[j] - second)
-    changed = np.count_nonzero(moves)
+    changed = 0
+    for j in range(d):
+        changed += 1 if moves[j] > 0 else 0
     while 0 <= max_changes < changed:  # give up the smallest gain
         worst = -1
         for j in range(d):
@@ -200,7 +201,7 @@ def furthest(choices: Choices, max_changes: int) -> tuple[np.ndarray, float]:
     return moves, lead
 
 
-@kernel
+@inner
 def _undominated(choices: Choices, unit: int, margin: float) -> tuple[Lists, np.ndarray]:
     """Keep what no earlier move of its feature makes useless, and the features that have a choice at all."""
     d = len(choices.start) - 1
@@ -227,20 +228,22 @@ def _undominated(choices: Choices, unit: int, margin: float) -> tuple[Lists, np.
             n += 1
             m = k
             start[n] = m
-    return Lists(start[: n + 1].copy(), move[:m].copy(), cost[:m].copy(), gain[:m].copy()), who[:n].copy()
+    return Lists(start[: n + 1], move[:m], cost[:m], gain[:m]), who[:n]
 
 
-@kernel
+@inner
 def _peaks(lists: Lists) -> np.ndarray:
     """Return the largest gain among each feature's moves up to and including each; it never falls."""
-    peak = lists.gain.copy()
+    peak = np.empty(len(lists.gain))
     for f in range(len(lists.start) - 1):
-        for p in range(lists.start[f] + 1, lists.start[f + 1]):
-            peak[p] = max(peak[p], peak[p - 1])
+        top = -np.inf
+        for p in range(lists.start[f], lists.start[f + 1]):
+            top = max(top, lists.gain[p])
+            peak[p] = top
     return peak
 
 
-@kernel
+@inner
 def _first_reaching(peak: np.ndarray, low: int, high: int, gain: float) -> int:
     """Return the first position in low:high whose peak reaches the gain; `high` if none does."""
     while low < high:
@@ -252,7 +255,7 @@ def _first_reaching(peak: np.ndarray, low: int, high: int, gain: float) -> int:
     return low
 
 
-@kernel
+@inner
 def _ceiling(lists: Lists, peak: np.ndarray, order: np.ndarray, limit: int) -> np.ndarray:
     """Return the largest gain from order[t:] in at most k changes, for every t and k; -inf where it cannot be kept."""
     n = len(order)
@@ -270,13 +273,14 @@ def _ceiling(lists: Lists, peak: np.ndarray, order: np.ndarray, limit: int) -> n
     return out
 
 
-@kernel
+@inner
 def _coarse_first(lists: Lists, peak: np.ndarray) -> np.ndarray:
     """Order features by the gain of an average step, so that the finest closes the gap that the others leave."""
     n = len(lists.start) - 1
-    order = np.arange(n)
+    order = np.empty(n, dtype=np.int64)
     step = np.empty(n)
     for f in range(n):
+        order[f] = f
         size = lists.start[f + 1] - lists.start[f]
         step[f] = peak[lists.start[f + 1] - 1] / size if size > 1 else np.inf
     for i in range(1, n):
@@ -288,7 +292,7 @@ def _coarse_first(lists: Lists, peak: np.ndarray) -> np.ndarray:
     return order
 
 
-@kernel
+@inner
 def _best_fee(lists: Lists, flag: np.ndarray, order: np.ndarray, goal: Goal) -> float:
     """Return a fee on changes that lifts the root bound when their number is limited; 0 where the limit is idle.
 
@@ -315,7 +319,7 @@ def _best_fee(lists: Lists, flag: np.ndarray, order: np.ndarray, goal: Goal) -> 
     return best_fee
 
 
-@kernel
+@inner
 def _touched(lists: Lists, table: Tails, gain: float) -> float:
     """Return the number of features that the relaxation with fees changes, the last by its fraction."""
     last = segment(table, 1, 0, gain)
@@ -333,7 +337,7 @@ def _touched(lists: Lists, table: Tails, gain: float) -> float:
     return total
 
 
-@kernel
+@inner
 def _owner(lists: Lists, p: int) -> int:
     """Return the feature to which a position belongs."""
     low, high = 0, len(lists.start) - 1
@@ -346,7 +350,7 @@ def _owner(lists: Lists, p: int) -> int:
     return low
 
 
-@kernel
+@inner
 def _whole(value: float) -> int:
     """Round a lower bound on an integer up, with room for its own rounding."""
     if value >= INFINITE / 2:
@@ -354,7 +358,7 @@ def _whole(value: float) -> int:
     return int(np.ceil(value - 1e-6 - 1e-12 * abs(value)))
 
 
-@kernel
+@inner
 def _reached(lists: Lists, at: np.ndarray, target: float) -> bool:
     """Whether a plan's gain reaches the target, summed from the first feature to the last: the sum that decides."""
     total = 0.0
@@ -363,7 +367,7 @@ def _reached(lists: Lists, at: np.ndarray, target: float) -> bool:
     return total >= target
 
 
-@kernel
+@inner
 def _first_plan(lists: Lists, peak: np.ndarray, table: Tails, goal: Goal, floor_cost: int, out: np.ndarray) -> int:
     """Write a good plan (positions in the lists) and return its cost, INFINITE where none was found.
 
@@ -423,15 +427,17 @@ def _first_plan(lists: Lists, peak: np.ndarray, table: Tails, goal: Goal, floor_
     return total
 
 
-@kernel
+@inner
 def _pruned(lists: Lists, table: Tails, goal: Goal, cost: int) -> np.ndarray:
     """Return the positions of moves that a plan of at most `cost` can contain, by the relaxation's reduced costs.
 
     With s the slope where the relaxation reaches the gain, every plan that contains a move costs at least the root
     bound plus the move's excess of ``cost - s * gain`` over its feature's least.
     """
-    keep = np.ones(len(lists.cost), dtype=np.bool_)
-    for v in range(2 if table.fee > 0.0 else 1):
+    keep = np.empty(len(lists.cost), dtype=np.bool_)
+    for p in range(len(keep)):
+        keep[p] = True
+    for v in range((2 if table.fee > 0.0 else 1) if cost < INFINITE - 1 else 0):
         fee = v * table.fee
         root = least_cost(table, v, 0, goal.low) - fee * goal.limit
         i = segment(table, v, 0, goal.low)
@@ -454,7 +460,7 @@ def _pruned(lists: Lists, table: Tails, goal: Goal, cost: int) -> np.ndarray:
     return kept[:m]
 
 
-@kernel
+@inner
 def _picked(lists: Lists, kept: np.ndarray) -> Lists:
     """Return the lists with the kept positions only."""
     m = len(kept)
@@ -470,7 +476,7 @@ def _picked(lists: Lists, kept: np.ndarray) -> Lists:
     return Lists(start, move, cost, gain)
 
 
-@kernel
+@inner
 def _search(
     whole: Lists, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int, plain: int,
     out: np.ndarray,
@@ -484,7 +490,7 @@ def _search(
     return best, nodes + used, done
 
 
-@kernel
+@inner
 def _by_changes(
     whole: Lists, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int, out: np.ndarray
 ) -> tuple[int, int, bool]:
@@ -496,19 +502,19 @@ def _by_changes(
     n = len(order)
     below = aim.below
     found = INFINITE if aim.first else below
-    kept = np.arange(len(whole.cost))
-    if below < INFINITE:
-        kept = _pruned(whole, root, goal, below - (1 if aim.first else 0))
+    kept = _pruned(whole, root, goal, below - (1 if aim.first else 0))
     lists = _picked(whole, kept)
     peak = _peaks(lists)
     for f in range(n):
         if lists.start[f] == lists.start[f + 1]:
             return found, 0, True
     price = _slopes(lists)
-    change = np.full((n, n), np.inf)  # least (cost - s * gain) of a change, by feature and slope
+    change = np.empty((n, n))  # least (cost - s * gain) of a change, by feature and slope
     tail = np.zeros((n + 1, n + 1))  # the same of features t:, stay or change; in the last column their largest gain
     for f in range(n - 1, -1, -1):
         stays = lists.move[lists.start[f]] == 0
+        for k in range(n):
+            change[f, k] = np.inf
         for p in range(lists.start[f], lists.start[f + 1]):
             if lists.move[p] > 0:
                 for k in range(n):
@@ -571,7 +577,7 @@ def _by_changes(
     return found, nodes, True
 
 
-@kernel
+@inner
 def _slopes(lists: Lists) -> np.ndarray:
     """Return each feature's price per gain between its cheapest and its furthest change."""
     n = len(lists.start) - 1
@@ -587,7 +593,7 @@ def _slopes(lists: Lists) -> np.ndarray:
     return price
 
 
-@kernel
+@inner
 def _decided(lists: Lists, on: np.ndarray) -> np.ndarray:
     """Return the positions of the changes of features that change, and of "stay" of the others."""
     part = np.empty(len(lists.cost), dtype=np.int64)
@@ -600,7 +606,7 @@ def _decided(lists: Lists, on: np.ndarray) -> np.ndarray:
     return part[:m]
 
 
-@kernel
+@inner
 def _earlier(lists: Lists, a: np.ndarray, b: np.ndarray) -> bool:
     """Whether the ranks of plan a come before those of plan b, compared from the last feature."""
     for f in range(len(a) - 1, -1, -1):
@@ -609,7 +615,7 @@ def _earlier(lists: Lists, a: np.ndarray, b: np.ndarray) -> bool:
     return False
 
 
-@kernel
+@inner
 def _descend(
     whole: Lists, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int, out: np.ndarray
 ) -> tuple[int, int, bool]:
@@ -620,9 +626,7 @@ def _descend(
     n = len(order)
     below = aim.below
     missed = INFINITE if aim.first else below
-    kept = np.arange(len(whole.cost))
-    if below < INFINITE:
-        kept = _pruned(whole, root, goal, below - (1 if aim.first else 0))
+    kept = _pruned(whole, root, goal, below - (1 if aim.first else 0))
     lists = _picked(whole, kept)
     for f in range(n):
         if lists.start[f] == lists.start[f + 1]:
@@ -675,7 +679,7 @@ def _descend(
     return missed, nodes, True
 
 
-@kernel
+@inner
 def _entry(
     lists: Lists, peak: np.ndarray, ceiling: np.ndarray, order: np.ndarray, t: int, rest: float, left: int
 ) -> int:

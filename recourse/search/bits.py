@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import kernel
+from .jit import inner
 
 
 @intrinsic
@@ -31,7 +31,7 @@ def _cttz(typingctx: Any, word: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
-@kernel
+@inner
 def first_bit(word: np.uint64) -> int:
     """Index of the lowest set bit; 64 when there is none."""
     return _cttz(word)

@@ -1,7 +1,8 @@
 """Best-first branch and bound for the cheapest approved point of a tree ensemble, with a certificate.
 
 Boxes of classes are popped in the order (cost, number of changes, ranks) of their cheapest point, so the first approved
-point is the one optimum. A box is dropped when the sum of its groups' best leaves stays below what is needed.
+point is the one optimum. A box is dropped when its bound stays below what is needed; before that, the cheapest classes
+that no approved point of the box can keep are dropped from it, which raises its cost.
 """
 
 from __future__ import annotations
@@ -10,31 +11,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .forest import Active, Forest, _grow, _grow2, activate, specialise
-from .incumbent import approves, greedy, improve
-from .jit import kernel
-from .leaves import (
-    Choice,
-    Groups,
-    Masks,
-    build_masks,
-    classify,
-    collect,
-    mask_box,
-    mask_point,
-    merge,
-    nearest,
-    refilter,
-    split_box,
-    upper_bound,
-    upper_bound_of,
-)
+from .arena import longer, taller
+from .forest import OF, OFFSET, Active, Forest, Residual, activate, specialise
+from .incumbent import Climb, Goal, approves, ascend, climb_to, improve, make_climb, native_score
+from .jit import inner, kernel
+from .leaves import COST, COUNT, HOME, POSITION, RANK, ROW, Choice, affordable, classify, collect, nearest
+from .masks import build_masks, mask_box, mask_point, split_box, tighten, upper_bound
+from .merging import merge
 from .moves import COST_LIMIT, UNBOUNDED, Moves, Rows, Space, build_moves
 
 FOUND, NONE_EXISTS, NONE_FOUND = 0, 1, 2
-MERGE_LIMIT = 64
-MERGE_TRIES = 4
-MERGE_AFTER = 200
+MERGE_LIMIT = 64  # joint leaves of a merged group: one word
+MERGE_TRIES = 2
+MERGE_AFTER = 60  # nodes after which merging has paid for itself
+
+# columns of the arena of boxes
+BOX_COST, BOX_CHANGES, SPLIT_FEATURE, SPLIT_CLASS, AGE = 0, 1, 2, 3, 4
 
 
 class Solution(NamedTuple):
@@ -46,127 +38,276 @@ class Solution(NamedTuple):
     bound: int  # proven lower bound on the cost of any plan
     nodes: int
     point: np.ndarray  # int64[n], position of every feature of the space
+    upper: float  # bound on the raw score of any point (times the divisor, without eps); only without a plan
 
 
-@kernel
-def _key_less(choice: Choice, cost: int, changes: int, point: np.ndarray, cost_b: int, changes_b: int, point_b: np.ndarray) -> bool:  # fmt: skip
-    """Order of plans: cost, changes, ranks compared from the last policy feature to the first."""
+@inner
+def _class_of(choice: Choice, box: np.ndarray, a: int) -> int:
+    """Cheapest class of a feature in a box."""
+    return nearest(choice.table[a, HOME], np.int64(box[2 * a]), np.int64(box[2 * a + 1]))
+
+
+@inner
+def _before(choice: Choice, cost: int, changes: int, box: np.ndarray, cost_b: int, changes_b: int, box_b: np.ndarray) -> int:  # fmt: skip
+    """Compare the cheapest points of two boxes: -1, 0 or 1 by cost, changes, ranks from the last policy feature on."""
     if cost != cost_b:
-        return cost < cost_b
+        return -1 if cost < cost_b else 1
     if changes != changes_b:
-        return changes < changes_b
-    for a in choice.order:
-        x, y = choice.rank[choice.row[a] + point[a]], choice.rank[choice.row[a] + point_b[a]]
+        return -1 if changes < changes_b else 1
+    for u in range(len(choice.order)):
+        a = choice.order[u]
+        row = choice.table[a, ROW]
+        x = choice.item[row + _class_of(choice, box, a), RANK]
+        y = choice.item[row + _class_of(choice, box_b, a), RANK]
         if x != y:
-            return x < y
-    return False
+            return -1 if x < y else 1
+    return 0
 
 
-@kernel
-def _box_less(choice: Choice, low: np.ndarray, high: np.ndarray, cost: np.ndarray, changes: np.ndarray, i: int, k: int) -> bool:  # fmt: skip
-    """Order of boxes by their cheapest points; equal points by creation."""
-    if cost[i] != cost[k]:
-        return cost[i] < cost[k]
-    if changes[i] != changes[k]:
-        return changes[i] < changes[k]
-    for a in choice.order:
-        x = choice.rank[choice.row[a] + nearest(choice.start[a], low[i, a], high[i, a])]
-        y = choice.rank[choice.row[a] + nearest(choice.start[a], low[k, a], high[k, a])]
-        if x != y:
-            return x < y
-    return i < k
+@inner
+def _precedes(choice: Choice, arena: np.ndarray, boxes: np.ndarray, i: int, k: int) -> bool:
+    """Whether box i is popped before box k; boxes of one point by creation."""
+    order = _before(
+        choice, arena[i, BOX_COST], arena[i, BOX_CHANGES], boxes[i], arena[k, BOX_COST], arena[k, BOX_CHANGES], boxes[k]
+    )
+    return order < 0 or (order == 0 and i < k)
 
 
-@kernel
-def _trim(choice: Choice, low: np.ndarray, high: np.ndarray, budget: int, max_changes: int) -> tuple[int, int]:
-    """Cut a box to what the budget and the number of changes leave; return cost and changes of its cheapest point.
+@inner
+def _trim(choice: Choice, box: np.ndarray, budget: int, max_changes: int) -> tuple[int, int]:
+    """Cut a box to what budget and number of changes leave; return cost and changes of its cheapest point.
 
-    A cost above the budget comes back as it is: the caller drops the box.
+    A cost of more than UNBOUNDED says that the box holds nothing.
     """
-    n = len(low)
     total, changes = 0, 0
-    for a in range(n):
-        p = nearest(choice.start[a], low[a], high[a])
-        total += choice.cost[choice.row[a] + p]
-        changes += p != choice.start[a]
+    n_active = len(choice.table)
+    for a in range(n_active):
+        c = _class_of(choice, box, a)
+        total += choice.item[choice.table[a, ROW] + c, COST]
+        changes += c != choice.table[a, HOME]
     if total > budget or changes > max_changes:
         return UNBOUNDED + 1, changes
     slack = budget - total
-    for a in range(n):
-        s, row = choice.start[a], choice.row[a]
-        p = nearest(s, low[a], high[a])
-        if p == s and changes == max_changes:
-            low[a], high[a] = s, s
+    for a in range(n_active):
+        home, row = choice.table[a, HOME], choice.table[a, ROW]
+        c = _class_of(choice, box, a)
+        if c == home and changes == max_changes:
+            box[2 * a], box[2 * a + 1] = home, home
             continue
-        most = choice.cost[row + p] + slack
-        while choice.cost[row + low[a]] > most:
-            low[a] += 1
-        while choice.cost[row + high[a]] > most:
-            high[a] -= 1
+        most = choice.item[row + c, COST] + slack
+        while choice.item[row + box[2 * a], COST] > most:
+            box[2 * a] += 1
+        while choice.item[row + box[2 * a + 1], COST] > most:
+            box[2 * a + 1] -= 1
     return total, changes
 
 
-@kernel
-def _tighten(
-    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, low: np.ndarray, high: np.ndarray, need: float,
-    probe: np.ndarray,
-) -> tuple[bool, bool]:  # fmt: skip
-    """Drop the cheapest classes that cannot be kept: without them no approval is possible in the box.
+@inner
+def _push(choice: Choice, arena: np.ndarray, boxes: np.ndarray, heap: np.ndarray, n_heap: int, new: int) -> None:
+    """Add a box to the heap."""
+    k = n_heap
+    while k > 0:
+        up = (k - 1) >> 1
+        if not _precedes(choice, arena, boxes, new, heap[up]):
+            break
+        heap[k] = heap[up]
+        k = up
+    heap[k] = new
 
-    `probe[a]` gets the bound when feature a keeps its cheapest class (inf where it has no other). Returns whether the
-    box can still hold an approved point, and whether it was changed.
-    """
-    changed = False
-    for a in range(len(low)):
-        probe[a] = np.inf
-        if low[a] == high[a]:
-            continue
-        row = choice.row[a]
-        p = nearest(choice.start[a], low[a], high[a])
-        upper = upper_bound_of(groups, masks, mask, masks.exactly[row + p])
-        probe[a] = upper
-        if upper >= need:
-            continue
-        if p == low[a] and a < choice.n_runs:
-            c = p + 1
-            while c < high[a] and upper_bound_of(groups, masks, mask, masks.at_most[row + c]) < need:
+
+@inner
+def _pop(choice: Choice, arena: np.ndarray, boxes: np.ndarray, heap: np.ndarray, n_heap: int) -> None:
+    """Remove the first box of a heap that had n_heap + 1."""
+    moving, k = heap[n_heap], 0
+    while True:
+        child = 2 * k + 1
+        if child >= n_heap:
+            break
+        if child + 1 < n_heap and _precedes(choice, arena, boxes, heap[child + 1], heap[child]):
+            child += 1
+        if not _precedes(choice, arena, boxes, heap[child], moving):
+            break
+        heap[k] = heap[child]
+        k = child
+    heap[k] = moving
+
+
+@inner
+def branch(
+    forest: Forest, space: Space, moves: Moves, active: Active, residual: Residual, goal: Goal, held: np.ndarray,
+    has: bool, any_plan: bool, node_budget: int,
+) -> Solution:  # fmt: skip
+    """Search from a plan in hand (`held`, if `has`) to the optimum, or to any plan at all."""
+    n_active = len(active.table)
+    max_changes = goal.max_changes
+    low_enough = goal.need - goal.eps
+    budget = UNBOUNDED
+    if has:
+        budget = 0
+        for a in range(n_active):
+            budget += moves.cost[active.table[a, OFFSET] + held[a]]
+    reach = affordable(moves, active, budget)
+    groups = collect(residual, moves, active, reach, budget, max_changes)
+    choice = classify(moves, active, reach, groups)
+    masks = build_masks(choice, groups)
+
+    best_box = np.zeros(2 * n_active, np.int16)  # the plan held, as a box of one point
+    best_changes = 0
+    if has:  # by class, whose cheapest member may undercut the position held
+        budget = 0
+        for a in range(n_active):
+            c = 0
+            while c + 1 < choice.table[a, COUNT] and choice.item[choice.table[a, ROW] + c, POSITION] != held[a]:
                 c += 1
-            low[a] = c
-            changed = True
-        elif p == high[a] and a < choice.n_runs:
-            c = p - 1
-            while c > low[a] and upper_bound_of(groups, masks, mask, masks.at_least[row + c]) < need:
-                c -= 1
-            high[a] = c
-            changed = True
-        elif a >= choice.n_runs:
-            low[a] = p + 1
-            changed = True
-        else:
-            below = upper_bound_of(groups, masks, mask, masks.at_most[row + p - 1]) >= need
-            above = upper_bound_of(groups, masks, mask, masks.at_least[row + p + 1]) >= need
-            if not below and not above:
-                return False, True
-            if not below:
-                low[a] = p + 1
-                changed = True
-            elif not above:
-                high[a] = p - 1
-                changed = True
-    return True, changed
+            best_box[2 * a], best_box[2 * a + 1] = c, c
+            budget += choice.item[choice.table[a, ROW] + c, COST]
+            best_changes += c != choice.table[a, HOME]
+
+    boxes, arena = np.empty((64, 2 * n_active), np.int16), np.empty((64, 5), np.int64)
+    heap = np.empty(64, np.int64)
+    n_boxes, n_heap, nodes, age = 0, 0, 0, 0
+    n_words = masks.row.shape[1]
+    mask, spare = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
+    point_mask = np.empty(n_words, np.uint64)
+    weight, kept = np.empty(len(choice.item), np.float64), np.empty(n_active, np.float64)
+    point, position = np.empty(n_active, np.int64), np.empty(n_active, np.int64)
+    todo, box = np.empty((2, 2 * n_active), np.int16), np.empty(2 * n_active, np.int16)
+    for a in range(n_active):
+        todo[0, 2 * a], todo[0, 2 * a + 1] = 0, choice.table[a, COUNT] - 1
+    n_todo = 1
+    exhausted, merged = False, False
+    floor = 0
+    upper = -np.inf
+    while True:
+        while n_todo > 0:
+            n_todo -= 1
+            for k in range(2 * n_active):
+                box[k] = todo[n_todo, k]
+            nodes += 1
+            cost, changes = 0, 0
+            open_box = True
+            while open_box:
+                cost, changes = _trim(choice, box, budget, max_changes)
+                if cost > budget:
+                    open_box = False
+                elif has and _before(choice, cost, changes, box, budget, best_changes, best_box) >= 0:
+                    open_box = False
+                else:
+                    mask_box(choice, masks, box, mask, spare)
+                    top = upper_bound(groups, masks, mask)
+                    if nodes == 1:
+                        upper = max(upper, top)
+                    if top < low_enough:
+                        open_box = False
+                    else:
+                        cut = tighten(choice, groups, masks, mask, box, low_enough, kept)
+                        if cut == 0:
+                            break
+                        open_box = cut > 0
+            if not open_box:
+                continue
+            for a in range(n_active):
+                point[a] = _class_of(choice, box, a)
+            mask_point(choice, masks, point, point_mask)
+            total = upper_bound(groups, masks, point_mask)
+            if total >= low_enough:
+                for a in range(n_active):
+                    position[a] = choice.item[choice.table[a, ROW] + point[a], POSITION]
+                if approves(forest, space, moves, active, goal, position, total):
+                    has, budget, best_changes = True, cost, changes
+                    for a in range(n_active):
+                        best_box[2 * a], best_box[2 * a + 1] = point[a], point[a]
+                    continue
+            a, c = split_box(choice, groups, masks, mask, point_mask, box, point, weight)
+            if a < 0:
+                continue
+            if n_boxes == len(heap):
+                boxes, arena, heap = taller(boxes), taller(arena), longer(heap)
+            for k in range(2 * n_active):
+                boxes[n_boxes, k] = box[k]
+            arena[n_boxes, BOX_COST], arena[n_boxes, BOX_CHANGES], arena[n_boxes, AGE] = cost, changes, age
+            arena[n_boxes, SPLIT_FEATURE], arena[n_boxes, SPLIT_CLASS] = a, c
+            _push(choice, arena, boxes, heap, n_heap, n_boxes)
+            n_heap += 1
+            n_boxes += 1
+        if n_heap == 0 or (any_plan and has):
+            break
+        top_box = heap[0]
+        if arena[top_box, BOX_COST] > budget:
+            break
+        if nodes >= node_budget:
+            exhausted, floor = True, arena[top_box, BOX_COST]
+            break
+        n_heap -= 1
+        _pop(choice, arena, boxes, heap, n_heap)
+        for k in range(2 * n_active):
+            todo[0, k] = boxes[top_box, k]
+            todo[1, k] = boxes[top_box, k]
+        if not merged and nodes >= MERGE_AFTER:
+            merged = True
+            age += 1
+            groups = merge(choice, groups, budget, max_changes, MERGE_LIMIT, MERGE_TRIES)
+            masks = build_masks(choice, groups)
+            n_words = masks.row.shape[1]
+            mask, spare = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
+            point_mask = np.empty(n_words, np.uint64)
+        if arena[top_box, AGE] < age:  # seen by older masks: bound it again
+            n_todo = 1
+            continue
+        a, c = arena[top_box, SPLIT_FEATURE], arena[top_box, SPLIT_CLASS]
+        todo[0, 2 * a + 1], todo[1, 2 * a] = c - 1, c
+        n_todo = 2
+
+    result = np.empty(len(moves.start), np.int64)
+    for j in range(len(result)):
+        result[j] = moves.start[j]
+    if not has:
+        status = NONE_FOUND if exhausted else NONE_EXISTS
+        return Solution(status, not exhausted, -1, floor, nodes, result, upper)
+    for a in range(n_active):
+        result[active.table[a, OF]] = choice.item[choice.table[a, ROW] + best_box[2 * a], POSITION]
+    bound = min(floor, budget) if exhausted else budget
+    return Solution(FOUND, bound == budget, budget, bound, nodes, result, upper)
+
+
+@inner
+def best_score(
+    forest: Forest, space: Space, moves: Moves, active: Active, residual: Residual, climb: Climb, goal: Goal,
+    top: float, node_budget: int, score: np.ndarray, number: np.ndarray, position: np.ndarray,
+) -> None:  # fmt: skip
+    """Find the best raw score of any point: climb, then ask for more until there is provably no more.
+
+    Writes value and bound to score[:2], proven and nodes to number[:2], the point to `position`.
+    """
+    n_active = len(active.table)
+    ascend(active, residual, climb, goal, position)
+    score[0] = native_score(forest, space, moves, active, position)
+    score[1] = max(score[0], (top + goal.eps) / forest.divisor)
+    number[0], number[1] = 0, 0
+    while number[1] < node_budget:
+        more = np.nextafter(score[0], np.inf)
+        if forest.single:
+            more = float(np.nextafter(np.float32(score[0]), np.float32(np.inf)))
+        asked = Goal(more * forest.divisor, goal.eps, goal.max_changes)
+        found = branch(
+            forest, space, moves, active, residual, asked, position, False, True, node_budget - number[1]
+        )  # fmt: skip
+        number[1] += found.nodes
+        if found.status != FOUND:
+            if found.status == NONE_EXISTS:
+                number[0], score[1] = 1, score[0]
+            return
+        for a in range(n_active):
+            position[a] = found.point[active.table[a, OF]]
+        score[0] = native_score(forest, space, moves, active, position)
 
 
 @kernel
-def _to_positions(choice: Choice, active: Active, point: np.ndarray, out: np.ndarray) -> None:
-    for a in range(len(point)):
-        out[a] = choice.position[choice.row[a] + point[a]]
-
-
-@kernel
-def solve(
-    forest: Forest, space: Space, moves: Moves, max_changes: int, cut: float, eps: float, node_budget: int
-) -> Solution:
-    """Find the cheapest point whose native raw score is at least `cut`.
+def solve_moves(
+    forest: Forest, space: Space, moves: Moves, max_changes: int, cut: float, eps: float, node_budget: int,
+    best_budget: int, number: np.ndarray, score: np.ndarray, best: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Find the cheapest point whose native raw score is at least `cut`; without one, the best score there is.
 
     Parameters
     ----------
@@ -178,217 +319,55 @@ def solve(
         Smallest native raw score that is approved.
     eps : float
         Bound on the rounding of the native sum, in units of the sum (before the divisor).
-    node_budget : int
-        Boxes that may be bounded.
+    node_budget, best_budget : int
+        Boxes that may be bounded in the search, and in the search for the best score.
+    number : int64[5]
+        Receives status, proven, cost (-1 without a plan), bound, nodes.
+    score : float64[2]
+        Receives value and bound of the best raw score where no plan exists.
+    best : int64[2]
+        Receives whether that is proven, and its nodes.
+
+    Returns
+    -------
+    int64[n]
+        Position of every feature under the plan (or at the best score).
     """
-    n = len(moves.start)
-    result = moves.start.copy()
-    need = cut * forest.divisor
+    goal = Goal(cut * forest.divisor, eps, max_changes)
     active = activate(space, moves)
-    n_active = len(active.feature)
-    max_changes = min(max_changes, n_active)
-    if n_active == 0 or max_changes == 0 or not np.isfinite(need):
-        return Solution(NONE_EXISTS, True, -1, 0, 0, result)
+    n_active = len(active.table)
+    if max_changes > n_active:
+        goal = Goal(goal.need, eps, n_active)
     residual = specialise(forest, space, moves, active)
-
-    # a plan in hand
-    place = np.zeros(n_active + 1, np.int64)
-    for a in range(n_active):
-        place[a + 1] = place[a] + active.size[a] + 1
-    table, stack = np.empty(place[n_active], np.float64), np.empty((256, 4), np.int64)
+    climb = make_climb(active)
     held = np.empty(n_active, np.int64)
-    has, stack = greedy(
-        forest, space, moves, active, residual, place, table, stack, held, max_changes, need, eps
-    )  # fmt: skip
-    budget, held_changes = UNBOUNDED, 0
-    if has:
-        stack = improve(
-            forest, space, moves, active, residual, place, table, stack, held, max_changes, need, eps
+    has = False
+    if np.isfinite(goal.need) and n_active > 0:
+        has = climb_to(moves, active, residual, climb, goal, held)
+        if has:
+            improve(moves, active, residual, climb, goal, held)
+    found = branch(forest, space, moves, active, residual, goal, held, has, False, node_budget)
+    number[0], number[1], number[2] = found.status, found.proven, found.cost
+    number[3], number[4] = found.bound, found.nodes
+    point = found.point
+    if found.status == NONE_EXISTS:
+        best_score(
+            forest, space, moves, active, residual, climb, goal, found.upper, best_budget, score, best, held
         )  # fmt: skip
-        budget = 0
         for a in range(n_active):
-            budget += moves.cost[active.offset[a] + held[a]]
-            held_changes += held[a] != active.start[a]
-
-    first, last, groups = collect(residual, moves, active, budget, max_changes)
-    choice = classify(moves, active, first, last, groups)
-    masks = build_masks(choice, groups)
-    held_class = np.zeros(n_active, np.int64)
-    if has:
-        for a in range(n_active):
-            for c in range(choice.size[a]):
-                if choice.position[choice.row[a] + c] == held[a]:
-                    held_class[a] = c
-    # held positions may be dearer members of their class: restate them by class
-    if has:
-        budget = 0
-        for a in range(n_active):
-            budget += choice.cost[choice.row[a] + held_class[a]]
-
-    capacity = 256
-    low, high = np.empty((capacity, n_active), np.int16), np.empty((capacity, n_active), np.int16)
-    cost, changes = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
-    split_a, split_c = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
-    epoch = np.empty(capacity, np.int32)
-    heap = np.empty(capacity, np.int64)
-    n_boxes, n_heap, nodes, age = 0, 0, 0, 0
-    mask, spare = np.empty(len(masks.valid), np.uint64), np.empty(len(masks.valid), np.uint64)
-    point_mask = np.empty(len(masks.valid), np.uint64)
-    weight = np.empty(choice.row[n_active], np.float64)
-    probe = np.empty(n_active, np.float64)
-    point = np.empty(n_active, np.int64)
-    positions = np.empty(n_active, np.int64)
-    new_low, new_high = np.empty(n_active, np.int16), np.empty(n_active, np.int16)
-    box_low, box_high = np.empty(n_active, np.int16), np.empty(n_active, np.int16)
-
-    # what waits to be bounded: the root, the halves of a popped box, or a popped box seen by older masks
-    n_todo = 1
-    todo_low, todo_high = np.zeros((2, n_active), np.int16), np.zeros((2, n_active), np.int16)
-    for a in range(n_active):
-        todo_low[0, a], todo_high[0, a] = 0, choice.size[a] - 1
-    floor = 0
-    exhausted = False
-    merged_at = MERGE_AFTER
-    while True:
-        while n_todo > 0:
-            n_todo -= 1
-            new_low[:], new_high[:] = todo_low[n_todo], todo_high[n_todo]
-            box_cost, box_changes = _trim(choice, new_low, new_high, budget, max_changes)
-            if box_cost > budget:
-                continue
-            for a in range(n_active):
-                point[a] = nearest(choice.start[a], new_low[a], new_high[a])
-            if has and not _key_less(choice, box_cost, box_changes, point, budget, held_changes, held_class):
-                continue
-            nodes += 1
-            possible = True
-            while True:
-                mask_box(choice, masks, new_low, new_high, mask, spare)
-                if upper_bound(groups, masks, mask) < need - eps:
-                    possible = False
-                    break
-                possible, again = _tighten(choice, groups, masks, mask, new_low, new_high, need - eps, probe)
-                if not possible or not again:
-                    break
-                box_cost, box_changes = _trim(choice, new_low, new_high, budget, max_changes)
-                if box_cost > budget:
-                    possible = False
-                    break
-            if not possible:
-                continue
-            for a in range(n_active):
-                point[a] = nearest(choice.start[a], new_low[a], new_high[a])
-            if has and not _key_less(choice, box_cost, box_changes, point, budget, held_changes, held_class):
-                continue
-            mask_point(choice, masks, point, point_mask)
-            total = upper_bound(groups, masks, point_mask)
-            if total >= need - eps:
-                _to_positions(choice, active, point, positions)
-                if approves(forest, space, moves, active, positions, total, need, eps):
-                    has, budget, held_changes = True, box_cost, box_changes
-                    held_class[:] = point
-                    continue
-            a, c = split_box(choice, groups, masks, mask, point_mask, new_low, new_high, point, weight)
-            if a < 0:
-                continue
-            if n_boxes == capacity:
-                capacity *= 2
-                low, high = _grow2(low), _grow2(high)
-                cost, changes, epoch = _grow(cost), _grow(changes), _grow(epoch)
-                split_a, split_c, heap = _grow(split_a), _grow(split_c), _grow(heap)
-            low[n_boxes], high[n_boxes] = new_low, new_high
-            cost[n_boxes], changes[n_boxes], epoch[n_boxes] = box_cost, box_changes, age
-            split_a[n_boxes], split_c[n_boxes] = a, c
-            k = n_heap
-            n_heap += 1
-            while k > 0:
-                up = (k - 1) >> 1
-                if not _box_less(choice, low, high, cost, changes, n_boxes, heap[up]):
-                    break
-                heap[k] = heap[up]
-                k = up
-            heap[k] = n_boxes
-            n_boxes += 1
-        if n_heap == 0:
-            break
-        if nodes >= node_budget:
-            exhausted = True
-            floor = cost[heap[0]]
-            break
-        top = heap[0]
-        n_heap -= 1
-        if n_heap > 0:
-            moving, k = heap[n_heap], 0
-            while True:
-                child = 2 * k + 1
-                if child >= n_heap:
-                    break
-                if child + 1 < n_heap and _box_less(choice, low, high, cost, changes, heap[child + 1], heap[child]):
-                    child += 1
-                if not _box_less(choice, low, high, cost, changes, heap[child], moving):
-                    break
-                heap[k] = heap[child]
-                k = child
-            heap[k] = moving
-        if cost[top] > budget:
-            break
-        if nodes >= merged_at:
-            merged_at = UNBOUNDED
-            age += 1
-            groups = merge(choice, refilter(choice, groups, budget, max_changes), budget, max_changes, MERGE_LIMIT, MERGE_TRIES)
-            masks = build_masks(choice, groups)
-            mask, spare = np.empty(len(masks.valid), np.uint64), np.empty(len(masks.valid), np.uint64)
-            point_mask = np.empty(len(masks.valid), np.uint64)
-        if epoch[top] < age:
-            todo_low[0], todo_high[0] = low[top], high[top]
-            n_todo = 1
-            continue
-        a, c = split_a[top], split_c[top]
-        todo_low[0], todo_high[0] = low[top], high[top]
-        todo_low[1], todo_high[1] = low[top], high[top]
-        todo_low[1, a], todo_high[0, a] = c, c - 1
-        n_todo = 2
-
-    if not has:
-        status = NONE_FOUND if exhausted else NONE_EXISTS
-        return Solution(status, not exhausted, -1, floor if exhausted else 0, nodes, result)
-    _to_positions(choice, active, held_class, positions)
-    for a in range(n_active):
-        result[active.feature[a]] = positions[a]
-    bound = min(floor, budget) if exhausted else budget
-    return Solution(FOUND, bound == budget and not exhausted, budget, bound, nodes, result)
+            point[active.table[a, OF]] = held[a]
+    return point
 
 
 @kernel
 def solve_rows(
-    forest: Forest,
-    space: Space,
-    rows: Rows,
-    chosen: np.ndarray,
-    cut: np.ndarray,
-    max_changes: int,
-    eps: float,
-    node_budget: int,
-    number: np.ndarray,
-    value: np.ndarray,
-) -> int:
-    """Solve the chosen rows of a chunk one after the other.
+    forest: Forest, space: Space, rows: Rows, chosen: np.ndarray, cut: np.ndarray, max_changes: int, eps: float,
+    node_budget: int, best_budget: int, number: np.ndarray, score: np.ndarray, best: np.ndarray, value: np.ndarray,
+) -> int:  # fmt: skip
+    """Solve the chosen rows of a chunk one after the other (see `solve_moves`; arrays have one row for each).
 
-    Parameters
-    ----------
-    chosen : int64[k]
-        Rows that are not approved.
-    cut : float64[k]
-        Smallest approved raw score of each.
-    number : int64[k, 5]
-        Receives status, proven, cost, bound and nodes.
-    value : float64[k, n]
-        Receives the value (or level) of every feature under the plan.
-
-    Returns
-    -------
-    int
-        -1, or a feature for which some move costs more than the limit; then nothing after that row was solved.
+    `value` (float64[k, n]) receives the value or level of every feature. Returns -1, or a feature for which some move
+    costs more than the limit; then nothing from that row on was solved.
     """
     for i in range(len(chosen)):
         moves = build_moves(space, rows, chosen[i])
@@ -397,9 +376,9 @@ def solve_rows(
             for k in range(moves.offset[j], moves.offset[j + 1]):
                 if moves.cost[k] > COST_LIMIT:
                     return j
-        found = solve(forest, space, moves, max_changes, cut[i], eps, node_budget)
-        number[i, 0], number[i, 1], number[i, 2] = found.status, found.proven, found.cost
-        number[i, 3], number[i, 4] = found.bound, found.nodes
+        point = solve_moves(
+            forest, space, moves, max_changes, cut[i], eps, node_budget, best_budget, number[i], score[i], best[i]
+        )
         for j in range(n):
-            value[i, j] = moves.value[moves.offset[j] + found.point[j]]
+            value[i, j] = moves.value[moves.offset[j] + point[j]]
     return -1

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .jit import kernel
+from .jit import inner
 
 
 class Lists(NamedTuple):
@@ -31,7 +31,7 @@ class Tails(NamedTuple):
     end: np.ndarray  # int64[2, n + 1, s], the move (a position in the lists) to which a segment leads
 
 
-@kernel
+@inner
 def corners(lists: Lists) -> np.ndarray:
     """Return flags of the moves that can be a corner of a feature's hull whatever is added to all but "stay"."""
     flag = np.zeros(len(lists.cost), dtype=np.bool_)
@@ -54,13 +54,13 @@ def corners(lists: Lists) -> np.ndarray:
     return flag
 
 
-@kernel
+@inner
 def _above(cost: np.ndarray, gain: np.ndarray, a: int, b: int, c: int, extra: float) -> bool:
     """Whether b lies on or above the line from a to c, when a is `extra` cheaper."""
     return (cost[b] - cost[a] + extra) * (gain[c] - gain[b]) >= (cost[c] - cost[b]) * (gain[b] - gain[a])
 
 
-@kernel
+@inner
 def tails(lists: Lists, flag: np.ndarray, order: np.ndarray, fee: float) -> Tails:
     """Build the lines of all tails of an order, from the flagged corners."""
     n = len(order)
@@ -112,7 +112,7 @@ def tails(lists: Lists, flag: np.ndarray, order: np.ndarray, fee: float) -> Tail
     return Tails(fee, count, line, end)
 
 
-@kernel
+@inner
 def segment(table: Tails, v: int, t: int, gain: float) -> int:
     """Return the segment on which a gain is reached; -1 where the line starts with it, `count` beyond the line."""
     line = table.line[v, t]
@@ -128,7 +128,7 @@ def segment(table: Tails, v: int, t: int, gain: float) -> int:
     return low
 
 
-@kernel
+@inner
 def least_cost(table: Tails, v: int, t: int, gain: float) -> float:
     """Return what table v asks for a gain from the features order[t:]; inf when it is out of reach."""
     i = segment(table, v, t, gain)
@@ -139,7 +139,7 @@ def least_cost(table: Tails, v: int, t: int, gain: float) -> float:
     return table.line[v, t, i, 1] + (gain - table.line[v, t, i, 0]) * table.line[v, t, i, 2]
 
 
-@kernel
+@inner
 def tail_bound(table: Tails, t: int, gain: float, left: int) -> float:
     """Return a lower bound on the cost of a gain from the features order[t:] in at most `left` changes."""
     bound = least_cost(table, 0, t, gain)

@@ -1,4 +1,4 @@
-"""A good plan before the search begins: greedy by score gained per cost, then every change lowered as far as it goes.
+"""A good plan before the search begins: a climb by score per cost, then every change lowered as far as it goes.
 
 It all rests on one table: the score of each point that differs from the present one in a single feature, filled in one
 walk over the trees that leaves the present path at most once.
@@ -6,254 +6,275 @@ walk over the trees that leaves the present path at most once.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from .forest import NONE, ONE, Active, Forest, Residual, _grow2, exact_score, residual_leaf
-from .jit import kernel
+from .arena import taller
+from .forest import (
+    CUT,
+    FEATURE,
+    LEFT,
+    OF,
+    OFFSET,
+    RIGHT,
+    SIZE,
+    START,
+    Active,
+    Forest,
+    Residual,
+    exact_score,
+    has_bit,
+)
+from .jit import inner
 from .moves import UNBOUNDED, Moves, Space
 
 
-@kernel
-def deviations(
-    residual: Residual, active: Active, place: np.ndarray, position: np.ndarray, table: np.ndarray, stack: np.ndarray
-) -> np.ndarray:
-    """Fill table[place[a] + p] with the sum of leaves when only active feature a moves to p; return the stack.
+class Goal(NamedTuple):
+    """What a plan must reach, and within how many changes."""
 
-    `table` has one spare element a feature (place[a + 1] - place[a] = size[a] + 1): ranges are added as differences and
-    summed up at the end.
+    need: float  # the cut on the raw score, times the divisor
+    eps: float  # bound on the difference between our sums and the native one
+    max_changes: int
+
+
+class Climb(NamedTuple):
+    """Scratch of the climb."""
+
+    place: np.ndarray  # int64[n_active + 1], first element of feature a in `table`; one spare element a feature
+    table: np.ndarray  # float64[...], the sum of leaves when only feature a moves to p
+    low: np.ndarray  # int64[n_active]
+    high: np.ndarray  # int64[n_active]
+    seen: np.ndarray  # int64[...], the last tree in which a position of a set has left the path
+
+
+@inner
+def make_climb(active: Active) -> Climb:
+    """Scratch for an applicant's active features."""
+    n = len(active.table)
+    place = np.zeros(n + 1, np.int64)
+    for a in range(n):
+        place[a + 1] = place[a] + active.table[a, SIZE] + 1
+    return Climb(
+        place,
+        np.empty(place[n], np.float64),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.empty(place[n], np.int64),
+    )
+
+
+@inner
+def deviations(residual: Residual, active: Active, climb: Climb, position: np.ndarray) -> float:
+    """Fill the table of one-feature moves from a point; return the sum of leaves at the point itself.
+
+    Ranges of positions are added as differences and summed up at the end.
     """
-    n_active = len(active.feature)
-    table[:] = 0.0
-    low, high = np.zeros(n_active, np.int64), active.size - 1
-    seen = np.full(place[n_active], -1, np.int64)
+    n_active, n_runs = len(active.table), active.n_runs
+    table, place, low, high, seen = climb.table, climb.place, climb.low, climb.high, climb.seen
+    for i in range(len(table)):
+        table[i] = 0.0
+        seen[i] = -1
+    stack = np.empty((64, 4), np.int64)  # node, the feature that has moved, its first and last position
     here = residual.constant
     for t in range(len(residual.root)):
-        for a in range(n_active):
-            low[a], high[a] = 0, active.size[a] - 1
+        for a in range(n_runs):
+            low[a], high[a] = 0, active.table[a, SIZE] - 1
         n_stack = 0
         node = residual.root[t]
-        while residual.feature[node] >= 0:
-            if n_stack + 70 >= len(stack):
-                stack = _grow2(stack)
-            a = residual.feature[node]
-            p, cut = position[a], residual.cut[node]
-            if a < active.n_runs:
-                if p < cut:
-                    if max(cut, low[a]) <= high[a]:
-                        stack[n_stack, 0], stack[n_stack, 1] = residual.right[node], a
-                        stack[n_stack, 2], stack[n_stack, 3] = max(cut, low[a]), high[a]
-                        n_stack += 1
+        while residual.node[node, FEATURE] >= 0:
+            a, cut = residual.node[node, FEATURE], residual.node[node, CUT]
+            p = position[a]
+            left = p < cut if a < n_runs else has_bit(residual.sets, cut, 0, p)
+            other = residual.node[node, RIGHT] if left else residual.node[node, LEFT]
+            if a < n_runs:
+                first, last = (max(cut, low[a]), high[a]) if left else (low[a], min(cut - 1, high[a]))
+                if first <= last:
+                    if n_stack == len(stack):
+                        stack = taller(stack)
+                    stack[n_stack, 0], stack[n_stack, 1], stack[n_stack, 2], stack[n_stack, 3] = other, a, first, last
+                    n_stack += 1
+                if left:
                     high[a] = min(high[a], cut - 1)
-                    node = residual.left[node]
                 else:
-                    if low[a] <= min(cut - 1, high[a]):
-                        stack[n_stack, 0], stack[n_stack, 1] = residual.left[node], a
-                        stack[n_stack, 2], stack[n_stack, 3] = low[a], min(cut - 1, high[a])
-                        n_stack += 1
                     low[a] = max(low[a], cut)
-                    node = residual.right[node]
             else:
-                mine = residual.sets[cut, p >> 6] >> np.uint64(p & 63) & ONE
-                other = residual.right[node] if mine else residual.left[node]
-                for q in range(active.size[a]):
-                    if seen[place[a] + q] != t and residual.sets[cut, q >> 6] >> np.uint64(q & 63) & ONE != mine:
-                        if n_stack + 2 >= len(stack):
-                            stack = _grow2(stack)
+                for q in range(active.table[a, SIZE]):
+                    if seen[place[a] + q] != t and has_bit(residual.sets, cut, 0, q) != left:
                         seen[place[a] + q] = t
+                        if n_stack == len(stack):
+                            stack = taller(stack)
                         stack[n_stack, 0], stack[n_stack, 1], stack[n_stack, 2], stack[n_stack, 3] = other, a, q, q
                         n_stack += 1
-                node = residual.left[node] if mine else residual.right[node]
+            node = residual.node[node, LEFT] if left else residual.node[node, RIGHT]
         present = residual.value[node]
         here += present
         while n_stack > 0:
             n_stack -= 1
             node, moved = stack[n_stack, 0], stack[n_stack, 1]
             first, last = stack[n_stack, 2], stack[n_stack, 3]
-            while residual.feature[node] >= 0:
-                a, cut = residual.feature[node], residual.cut[node]
-                if a < active.n_runs:
-                    if a != moved:
-                        node = residual.left[node] if position[a] < cut else residual.right[node]
-                    elif last < cut:
-                        node = residual.left[node]
-                    elif first >= cut:
-                        node = residual.right[node]
-                    else:
-                        if n_stack + 2 >= len(stack):
-                            stack = _grow2(stack)
-                        stack[n_stack, 0], stack[n_stack, 1] = residual.right[node], moved
+            while residual.node[node, FEATURE] >= 0:
+                a, cut = residual.node[node, FEATURE], residual.node[node, CUT]
+                if a >= n_runs:
+                    left = has_bit(residual.sets, cut, 0, first if a == moved else position[a])
+                elif a != moved:
+                    left = position[a] < cut
+                else:
+                    left = first < cut
+                    if left and last >= cut:  # both sides: the right one waits
+                        if n_stack == len(stack):
+                            stack = taller(stack)
+                        stack[n_stack, 0], stack[n_stack, 1] = residual.node[node, RIGHT], moved
                         stack[n_stack, 2], stack[n_stack, 3] = cut, last
                         n_stack += 1
                         last = cut - 1
-                        node = residual.left[node]
-                else:
-                    p = first if a == moved else position[a]
-                    inside = residual.sets[cut, p >> 6] >> np.uint64(p & 63) & ONE
-                    node = residual.left[node] if inside != NONE else residual.right[node]
+                node = residual.node[node, LEFT] if left else residual.node[node, RIGHT]
             gain = residual.value[node] - present
             table[place[moved] + first] += gain
             table[place[moved] + last + 1] -= gain
     for a in range(n_active):
         running = here
-        for p in range(active.size[a]):
+        for p in range(active.table[a, SIZE]):
             running += table[place[a] + p]
             table[place[a] + p] = running
-    return stack
+    return here
 
 
-@kernel
-def point_sum(residual: Residual, n_runs: int, position: np.ndarray) -> float:
-    """Sum of the leaves at a point, in float64."""
-    total = residual.constant
-    for t in range(len(residual.root)):
-        total += residual.value[residual_leaf(residual, n_runs, t, position)]
-    return total
-
-
-@kernel
+@inner
 def approves(
-    forest: Forest, space: Space, moves: Moves, active: Active, position: np.ndarray, total: float, need: float, eps: float
+    forest: Forest, space: Space, moves: Moves, active: Active, goal: Goal, position: np.ndarray, total: float
 ) -> bool:
-    """Whether the native raw score at a point reaches the cut; sums within eps of it are added up natively.
-
-    `need` is the cut times the divisor, `eps` bounds the difference between our sum and the native one.
-    """
-    if total >= need + eps:
+    """Whether the native raw score at a point reaches the cut; sums within eps of it are added up natively."""
+    if total >= goal.need + goal.eps:
         return True
-    if total < need - eps:
+    if total < goal.need - goal.eps:
         return False
+    return native_score(forest, space, moves, active, position) >= goal.need / forest.divisor
+
+
+@inner
+def native_score(forest: Forest, space: Space, moves: Moves, active: Active, position: np.ndarray) -> float:
+    """Raw score at a point as the native library adds it up."""
     n = len(moves.start)
     cells = np.empty(n, np.int64)
     for j in range(n):
         cells[j] = moves.cell[moves.offset[j] + moves.start[j]]
-    for a in range(len(active.feature)):
-        cells[active.feature[a]] = moves.cell[active.offset[a] + position[a]]
-    return exact_score(forest, space.categorical, cells) >= need / forest.divisor
+    for a in range(len(active.table)):
+        cells[active.table[a, OF]] = moves.cell[active.table[a, OFFSET] + position[a]]
+    return exact_score(forest, space.categorical, cells)
 
 
-@kernel
-def _cost(moves: Moves, active: Active, a: int, p: int) -> int:
-    return moves.cost[active.offset[a] + p]
+@inner
+def cost_at(moves: Moves, active: Active, a: int, p: int) -> int:
+    """Micro-units of position p of active feature a."""
+    return moves.cost[active.table[a, OFFSET] + p]
 
 
-@kernel
-def improve(
-    forest: Forest,
-    space: Space,
-    moves: Moves,
-    active: Active,
-    residual: Residual,
-    place: np.ndarray,
-    table: np.ndarray,
-    stack: np.ndarray,
-    position: np.ndarray,
-    max_changes: int,
-    need: float,
-    eps: float,
-) -> np.ndarray:
-    """Lower an approved plan in place: first each change on its own, then one change taken back for a cheaper one."""
-    n_active = len(active.feature)
-    trial = np.empty(n_active, np.int64)
-    moved = True
-    while moved:
-        moved = False
-        # one change lowered, the largest saving first
-        stack = deviations(residual, active, place, position, table, stack)
-        saving, best_a, best_p = 0, -1, -1
-        changes = 0
-        for a in range(n_active):
-            if position[a] != active.start[a]:
-                changes += 1
-                here = _cost(moves, active, a, position[a])
-                for p in range(active.size[a]):
-                    if here - _cost(moves, active, a, p) > saving and table[place[a] + p] >= need + eps:
-                        saving, best_a, best_p = here - _cost(moves, active, a, p), a, p
-        if best_a >= 0:
-            position[best_a] = best_p
-            moved = True
-            continue
-        # one change taken back (or made smaller), another feature moved instead
-        saving = 0
-        swap_a, swap_p, swap_b, swap_q = -1, -1, -1, -1
-        for a in range(n_active):
-            if position[a] == active.start[a]:
-                continue
-            here = _cost(moves, active, a, position[a])
-            trial[:] = position
-            trial[a] = active.start[a]
-            stack = deviations(residual, active, place, trial, table, stack)
-            for b in range(n_active):
-                if b == a:
-                    continue
-                fresh = position[b] == active.start[b]
-                if fresh and changes - 1 + 1 > max_changes:
-                    continue
-                there = _cost(moves, active, b, position[b])
-                for q in range(active.size[b]):
-                    gain = here + there - _cost(moves, active, b, q)
-                    if gain > saving and table[place[b] + q] >= need + eps:
-                        saving = gain
-                        swap_a, swap_p, swap_b, swap_q = a, active.start[a], b, q
-        if swap_a >= 0:
-            position[swap_a] = swap_p
-            position[swap_b] = swap_q
-            moved = True
-    return stack
+@inner
+def climb_to(moves: Moves, active: Active, residual: Residual, climb: Climb, goal: Goal, position: np.ndarray) -> bool:
+    """Write an approved point to `position`; False when the climb never gets to one.
 
-
-@kernel
-def greedy(
-    forest: Forest,
-    space: Space,
-    moves: Moves,
-    active: Active,
-    residual: Residual,
-    place: np.ndarray,
-    table: np.ndarray,
-    stack: np.ndarray,
-    position: np.ndarray,
-    max_changes: int,
-    need: float,
-    eps: float,
-) -> tuple[bool, np.ndarray]:
-    """Move `position` from the start to an approved point; False when the climb never gets to one.
-
-    The climb takes the move with the most score per cost (score beyond what is needed counts for nothing). At every
-    point on the way the cheapest single move that finishes is a plan; the cheapest of these plans is kept, and the
-    climb ends when it has become dearer than that.
+    The climb takes the move with the most score per cost. At every point on the way the cheapest single move that
+    finishes is a plan; the cheapest of these plans is kept, and the climb ends when it has become dearer than that.
     """
-    n_active = len(active.feature)
-    climb = active.start.copy()
-    best = UNBOUNDED
-    spent, changes = 0, 0
+    n_active = len(active.table)
+    enough = goal.need + goal.eps
+    here_at = np.empty(n_active, np.int64)
+    for a in range(n_active):
+        here_at[a] = active.table[a, START]
+    best, spent, changes = UNBOUNDED, 0, 0
     for _ in range(8 * n_active + 8):
-        stack = deviations(residual, active, place, climb, table, stack)
-        here = table[climb[0]]
+        here = deviations(residual, active, climb, here_at)
         best_ratio = 0.0
         finish_a, finish_p, step_a, step_p = -1, -1, -1, -1
         for a in range(n_active):
-            fresh = climb[a] == active.start[a]
-            if fresh and changes >= max_changes:
+            if here_at[a] == active.table[a, START] and changes >= goal.max_changes:
                 continue
-            now = _cost(moves, active, a, climb[a])
-            for p in range(active.size[a]):
-                score = table[place[a] + p]
-                extra = _cost(moves, active, a, p) - now
-                if score >= need + eps:
+            now = cost_at(moves, active, a, here_at[a])
+            for p in range(active.table[a, SIZE]):
+                score = climb.table[climb.place[a] + p]
+                extra = cost_at(moves, active, a, p) - now
+                if score >= enough:
                     if spent + extra < best:
                         best, finish_a, finish_p = spent + extra, a, p
-                elif score > here + eps:
-                    ratio = (score - here) / float(extra) if extra > 0 else np.inf
+                elif score > here + goal.eps:
+                    ratio = (score - here) / float(extra) if extra > 0 else 1e300
                     if ratio > best_ratio:
                         best_ratio, step_a, step_p = ratio, a, p
         if finish_a >= 0:
-            position[:] = climb
+            for a in range(n_active):
+                position[a] = here_at[a]
             position[finish_a] = finish_p
         if step_a < 0:
             break
-        spent += _cost(moves, active, step_a, step_p) - _cost(moves, active, step_a, climb[step_a])
-        changes += (step_p != active.start[step_a]) - (climb[step_a] != active.start[step_a])
-        climb[step_a] = step_p
+        start = active.table[step_a, START]
+        spent += cost_at(moves, active, step_a, step_p) - cost_at(moves, active, step_a, here_at[step_a])
+        changes += (step_p != start) - (here_at[step_a] != start)
+        here_at[step_a] = step_p
         if spent >= best:
             break
-    return best < UNBOUNDED, stack
+    return best < UNBOUNDED
+
+
+@inner
+def improve(moves: Moves, active: Active, residual: Residual, climb: Climb, goal: Goal, position: np.ndarray) -> None:
+    """Lower an approved point in place: single changes first, then one change taken back for a cheaper one elsewhere."""
+    n_active = len(active.table)
+    enough = goal.need + goal.eps
+    while True:
+        changes = 0
+        for a in range(n_active):
+            changes += position[a] != active.table[a, START]
+        # round -1 lowers one change; round a takes the change of feature a back and moves another
+        saving, taken, best_a, best_p = 0, -1, -1, -1
+        for back in range(-1, n_active):
+            kept = 0
+            freed = 0
+            if back >= 0:
+                if best_a >= 0 and taken < 0:
+                    break
+                kept = position[back]
+                if kept == active.table[back, START]:
+                    continue
+                freed = cost_at(moves, active, back, kept)
+                position[back] = active.table[back, START]
+            deviations(residual, active, climb, position)
+            for b in range(n_active):
+                if b == back or (back < 0 and position[b] == active.table[b, START]):
+                    continue
+                if position[b] == active.table[b, START] and changes - (back >= 0) >= goal.max_changes:
+                    continue
+                now = cost_at(moves, active, b, position[b])
+                for q in range(active.table[b, SIZE]):
+                    gain = freed + now - cost_at(moves, active, b, q)
+                    if gain > saving and climb.table[climb.place[b] + q] >= enough:
+                        saving, taken, best_a, best_p = gain, back, b, q
+            if back >= 0:
+                position[back] = kept
+        if best_a < 0:
+            return
+        if taken >= 0:
+            position[taken] = active.table[taken, START]
+        position[best_a] = best_p
+
+
+@inner
+def ascend(active: Active, residual: Residual, climb: Climb, goal: Goal, position: np.ndarray) -> None:
+    """Move `position` to a point whose score no single feature can raise (within the number of changes)."""
+    n_active = len(active.table)
+    for a in range(n_active):
+        position[a] = active.table[a, START]
+    while True:
+        best = deviations(residual, active, climb, position) + goal.eps
+        changes, best_a, best_p = 0, -1, -1
+        for a in range(n_active):
+            changes += position[a] != active.table[a, START]
+        for a in range(n_active):
+            if position[a] == active.table[a, START] and changes >= goal.max_changes:
+                continue
+            for p in range(active.table[a, SIZE]):
+                if climb.table[climb.place[a] + p] > best:
+                    best, best_a, best_p = climb.table[climb.place[a] + p], a, p
+        if best_a < 0:
+            return
+        position[best_a] = best_p

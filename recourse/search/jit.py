@@ -1,12 +1,16 @@
-"""The one decorator of every kernel, so that all jit flags are chosen once.
+"""The decorators of every kernel, so that all jit flags are chosen once.
 
 No fastmath: sums must be the same on every machine and thread count. `nogil` lets rows run on threads; `cache` lets a
-second process start at once; ``error_model="numpy"`` drops the division checks from inner loops.
+second process start at once; ``error_model="numpy"`` drops the division checks from inner loops. Compiling is paid by
+every user once, so what only kernels call has no wrapper for Python (`inner`), copies are loops rather than slices, and
+numpy's own functions are kept out.
 """
 
 from __future__ import annotations
 
 import numba
 
-kernel = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-inline = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", inline="never")
+_FLAGS = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
+
+kernel = numba.njit(**_FLAGS)
+inner = numba.njit(**_FLAGS, no_cpython_wrapper=True, no_cfunc_wrapper=True)

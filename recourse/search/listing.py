@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .additive import Choices
-from .jit import kernel
+from .jit import inner, kernel
 from .moves import Rows, Space, _home_index, _is_code, grid_value, price
 
 
@@ -96,10 +96,10 @@ def list_choices(line: Line, space: Space, rows: Rows, r: int, cut: float) -> Li
         size += abs(line.weight[j]) * largest
     start[n] = at
     eps = 8.0 * (n + 2) * 2.0**-53 * (size + abs(cut if np.isfinite(cut) else 0.0))
-    return Listing(Choices(start, cost[:at].copy(), gain[:at].copy()), value[:at].copy(), score, eps, overlong)
+    return Listing(Choices(start, cost[:at], gain[:at]), value[:at], score, eps, overlong)
 
 
-@kernel
+@inner
 def _number(line: Line, space: Space, j: int, value: float) -> float:
     """Return what the model sees for a value of the search."""
     if space.listed[j] and not np.isnan(value):
@@ -107,7 +107,7 @@ def _number(line: Line, space: Space, j: int, value: float) -> float:
     return value
 
 
-@kernel
+@inner
 def _nearest(rows: Rows, r: int, j: int, upward: bool) -> int:
     """Return a permitted grid index at or just before the first on that side of the applicant's value."""
     home = _home_index(rows, r, j)
@@ -116,7 +116,7 @@ def _nearest(rows: Rows, r: int, j: int, upward: bool) -> int:
     return min(rows.last[r, j], home + 2)
 
 
-@kernel
+@inner
 def _steps(line: Line, space: Space, rows: Rows, r: int, j: int, enough: float) -> int:
     """Return an upper bound on the useful grid values of feature j."""
     upward = line.weight[j] > 0.0

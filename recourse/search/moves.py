@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .jit import kernel
+from .jit import inner, kernel
 
 MISSING = -1  # the cell of a missing value
 COST_LIMIT = 1 << 40  # micro-units
@@ -70,13 +70,13 @@ class Moves(NamedTuple):
     value: np.ndarray  # float64[n_moves], number or level index
 
 
-@kernel
+@inner
 def cast(value: float, single: bool) -> float:
     """Round as the library does before it compares."""
     return float(np.float32(value)) if single else value
 
 
-@kernel
+@inner
 def cell_of(space: Space, j: int, value: float) -> int:
     """Return the number of thresholds of feature j that are at most the value."""
     x = cast(value, space.cast_single)
@@ -91,7 +91,7 @@ def cell_of(space: Space, j: int, value: float) -> int:
     return low - first
 
 
-@kernel
+@inner
 def share_below(space: Space, j: int, value: float) -> float:
     """Piecewise-linear distribution function of feature j, flat beyond the outer knots."""
     low, high = space.knot_start[j], space.knot_start[j + 1]
@@ -112,7 +112,7 @@ def share_below(space: Space, j: int, value: float) -> float:
     return slope * (value - space.knot_value[a]) + space.knot_share[a]
 
 
-@kernel
+@inner
 def price(space: Space, j: int, before: float, after: float) -> int:
     """Micro-units of moving feature j; the order of operations is part of the contract."""
     if space.knot_start[j + 1] > space.knot_start[j]:
@@ -123,13 +123,13 @@ def price(space: Space, j: int, before: float, after: float) -> int:
     return np.int64(np.rint(cost)) if cost < 4.0 * COST_LIMIT else np.int64(4 * COST_LIMIT)
 
 
-@kernel
+@inner
 def grid_value(rows: Rows, r: int, j: int, index: int) -> float:
     """Value number `index` of a grid: the float64 nearest to its decimal, as both operands are exact."""
     return float(rows.origin[r, j] + index * rows.stride[r, j]) / float(rows.scale[r, j])
 
 
-@kernel
+@inner
 def _is_code(space: Space, j: int, value: float) -> bool:
     for k in range(space.code_start[j], space.code_start[j + 1]):
         if space.code[k] == value:
@@ -137,7 +137,7 @@ def _is_code(space: Space, j: int, value: float) -> bool:
     return False
 
 
-@kernel
+@inner
 def _first_index_reaching(rows: Rows, r: int, j: int, single: bool, threshold: float, low: int, high: int) -> int:
     """Smallest grid index in low..high whose cast value is at least the threshold; high + 1 when none is.
 
@@ -165,14 +165,14 @@ def _first_index_reaching(rows: Rows, r: int, j: int, single: bool, threshold: f
     return reaching
 
 
-@kernel
+@inner
 def _home_index(rows: Rows, r: int, j: int) -> int:
     """A grid index near the applicant's value, clipped to where indices are exact."""
     guess = (rows.value[r, j] * float(rows.scale[r, j]) - rows.origin[r, j]) / float(rows.stride[r, j])
     return np.int64(np.floor(min(max(guess, -4.5e15), 4.5e15)))
 
 
-@kernel
+@inner
 def _add_up(space: Space, rows: Rows, r: int, j: int, cost: np.ndarray, cell: np.ndarray, value: np.ndarray) -> int:
     """Write the moves of grid feature j above the start, nearest first; return how many."""
     start, home = rows.value[r, j], rows.cell[r, j]
@@ -225,7 +225,7 @@ def _add_up(space: Space, rows: Rows, r: int, j: int, cost: np.ndarray, cell: np
     return n
 
 
-@kernel
+@inner
 def _add_down(space: Space, rows: Rows, r: int, j: int, cost: np.ndarray, cell: np.ndarray, value: np.ndarray) -> int:
     """Write the moves of grid feature j below the start, nearest first; return how many."""
     start, home = rows.value[r, j], rows.cell[r, j]
@@ -277,7 +277,7 @@ def _add_down(space: Space, rows: Rows, r: int, j: int, cost: np.ndarray, cell: 
     return n
 
 
-@kernel
+@inner
 def count_moves(space: Space, rows: Rows, r: int) -> int:
     """Upper bound on the number of moves of one applicant."""
     total = 0

@@ -1,0 +1,236 @@
+"""Bounds by bit masks: in a box of classes, the best that each group of leaves can add.
+
+A group's leaves have one bit each, best value first. A box's mask is the conjunction of its features' masks, so the
+first bit that is left bounds what the group adds there; Chen et al. 2019 bound ensembles by such joint leaves, and
+QuickScorer scores by such masks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .bits import first_bit
+from .forest import NONE, ONE, has_bit
+from .jit import inner
+from .leaves import COUNT, HOME, ROW, Choice, Groups, nearest
+
+
+class Masks(NamedTuple):
+    """Bit masks of a `Groups`; group g has words word[g]:word[g + 1] of each row."""
+
+    word: np.ndarray  # int64[n_groups + 1]
+    # uint64[3 * n_classes + 1, n_words]: leaves that some class <= c admits, then some class >= c, then class c itself
+    # (for sets only the last is filled), then all leaves
+    row: np.ndarray
+    n_classes: int
+
+
+@inner
+def build_masks(choice: Choice, groups: Groups) -> Masks:
+    """One bit a leaf, one row a class."""
+    n_groups, n_active, n_classes = len(groups.first) - 1, len(choice.table), len(choice.item)
+    word = np.zeros(n_groups + 1, np.int64)
+    for g in range(n_groups):
+        word[g + 1] = word[g] + (groups.first[g + 1] - groups.first[g] + 63) // 64
+    n_words = word[n_groups]
+    row = np.zeros((3 * n_classes + 1, n_words), np.uint64)
+    for g in range(n_groups):
+        for i in range(groups.first[g], groups.first[g + 1]):
+            k = i - groups.first[g]
+            w, bit = word[g] + (k >> 6), ONE << np.uint64(k & 63)
+            row[3 * n_classes, w] |= bit
+            for a in range(n_active):
+                begin = choice.table[a, ROW]
+                if a < choice.n_runs:
+                    row[begin + groups.box[i, 2 * a], w] |= bit
+                    row[n_classes + begin + groups.box[i, 2 * a + 1], w] |= bit
+                else:
+                    for c in range(choice.table[a, COUNT]):
+                        if has_bit(groups.member, i, (a - choice.n_runs) * choice.n_words, c):
+                            row[2 * n_classes + begin + c, w] |= bit
+    for a in range(choice.n_runs):
+        begin, end = choice.table[a, ROW], choice.table[a, ROW] + choice.table[a, COUNT]
+        for c in range(begin + 1, end):
+            for w in range(n_words):
+                row[c, w] |= row[c - 1, w]
+        for c in range(end - 2, begin - 1, -1):
+            for w in range(n_words):
+                row[n_classes + c, w] |= row[n_classes + c + 1, w]
+        for c in range(begin, end):
+            for w in range(n_words):
+                row[2 * n_classes + c, w] = row[c, w] & row[n_classes + c, w]
+    return Masks(word, row, n_classes)
+
+
+@inner
+def mask_box(choice: Choice, masks: Masks, box: np.ndarray, out: np.ndarray, spare: np.ndarray) -> None:
+    """Leaves that some point of the box reaches, each feature on its own; `box` has low and high of each feature."""
+    n_words, n_classes = masks.row.shape[1], masks.n_classes
+    for w in range(n_words):
+        out[w] = masks.row[3 * n_classes, w]
+    for a in range(len(choice.table)):
+        begin, low, high = choice.table[a, ROW], box[2 * a], box[2 * a + 1]
+        if low == high:
+            for w in range(n_words):
+                out[w] &= masks.row[2 * n_classes + begin + low, w]
+        elif a < choice.n_runs:
+            if high < choice.table[a, COUNT] - 1:
+                for w in range(n_words):
+                    out[w] &= masks.row[begin + high, w]
+            if low > 0:
+                for w in range(n_words):
+                    out[w] &= masks.row[n_classes + begin + low, w]
+        elif low > 0 or high < choice.table[a, COUNT] - 1:
+            for w in range(n_words):
+                spare[w] = NONE
+            for c in range(begin + low, begin + high + 1):
+                for w in range(n_words):
+                    spare[w] |= masks.row[2 * n_classes + c, w]
+            for w in range(n_words):
+                out[w] &= spare[w]
+
+
+@inner
+def mask_point(choice: Choice, masks: Masks, point: np.ndarray, out: np.ndarray) -> None:
+    """Leaves of one point: exactly one bit a group, if the point lies within the budget of the groups."""
+    n_words, n_classes = masks.row.shape[1], masks.n_classes
+    for w in range(n_words):
+        out[w] = masks.row[3 * n_classes, w]
+    for a in range(len(choice.table)):
+        r = 2 * n_classes + choice.table[a, ROW] + point[a]
+        for w in range(n_words):
+            out[w] &= masks.row[r, w]
+
+
+@inner
+def best_leaf(groups: Groups, masks: Masks, mask: np.ndarray, g: int) -> int:
+    """First leaf of group g in the mask; -1 when none is left."""
+    for w in range(masks.word[g], masks.word[g + 1]):
+        if mask[w] != NONE:
+            return groups.first[g] + 64 * (w - masks.word[g]) + first_bit(mask[w])
+    return -1
+
+
+@inner
+def upper_bound(groups: Groups, masks: Masks, mask: np.ndarray) -> float:
+    """Sum of the best leaves; -inf when a group has none."""
+    total = groups.constant
+    for g in range(len(groups.first) - 1):
+        leaf = best_leaf(groups, masks, mask, g)
+        if leaf < 0:
+            return -np.inf
+        total += groups.value[leaf]
+    return total
+
+
+@inner
+def upper_bound_with(groups: Groups, masks: Masks, mask: np.ndarray, r: int) -> float:
+    """Sum of the best leaves in the conjunction of a mask and row r; -inf when a group has none."""
+    total = groups.constant
+    for g in range(len(groups.first) - 1):
+        found = False
+        for w in range(masks.word[g], masks.word[g + 1]):
+            both = mask[w] & masks.row[r, w]
+            if both != NONE:
+                total += groups.value[groups.first[g] + 64 * (w - masks.word[g]) + first_bit(both)]
+                found = True
+                break
+        if not found:
+            return -np.inf
+    return total
+
+
+@inner
+def tighten(
+    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, box: np.ndarray, need: float, kept: np.ndarray
+) -> int:
+    """Drop the cheapest classes of a box that cannot be kept: the bound falls short with them.
+
+    `kept[a]` gets the bound when feature a keeps its cheapest class (inf where it has no other). Returns 0 if the box
+    stays as it is, 1 if it was cut, -1 if it holds no approved point.
+    """
+    changed = 0
+    n_classes = masks.n_classes
+    for a in range(len(choice.table)):
+        kept[a] = np.inf
+        low, high = np.int64(box[2 * a]), np.int64(box[2 * a + 1])
+        if low == high:
+            continue
+        begin = choice.table[a, ROW]
+        p = nearest(choice.table[a, HOME], low, high)
+        kept[a] = upper_bound_with(groups, masks, mask, 2 * n_classes + begin + p)
+        if kept[a] >= need:
+            continue
+        if a >= choice.n_runs:
+            box[2 * a] = p + 1
+            changed = 1
+            continue
+        if low < p < high:
+            below = upper_bound_with(groups, masks, mask, begin + p - 1) >= need
+            above = upper_bound_with(groups, masks, mask, n_classes + begin + p + 1) >= need
+            if below and above:
+                continue
+            if not below and not above:
+                return -1
+            box[2 * a] = p + 1 if above else low
+            box[2 * a + 1] = high if above else p - 1
+        elif p == low:
+            c = p + 1
+            while c < high and upper_bound_with(groups, masks, mask, begin + c) < need:
+                c += 1
+            box[2 * a] = c
+        else:
+            c = p - 1
+            while c > low and upper_bound_with(groups, masks, mask, n_classes + begin + c) < need:
+                c -= 1
+            box[2 * a + 1] = c
+        changed = 1
+    return changed
+
+
+@inner
+def split_box(
+    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, point_mask: np.ndarray, box: np.ndarray,
+    point: np.ndarray, weight: np.ndarray,
+) -> tuple[int, int]:  # fmt: skip
+    """Return the (feature, class) that separates most of the gap between the groups' best leaves and the point's.
+
+    The box is split into the classes below and from the returned class; a feature of -1 says that it is one point.
+    """
+    n_active = len(choice.table)
+    for a in range(n_active):
+        for c in range(box[2 * a], box[2 * a + 1] + 1):
+            weight[choice.table[a, ROW] + c] = 0.0
+    for g in range(len(groups.first) - 1):
+        best, mine = best_leaf(groups, masks, mask, g), best_leaf(groups, masks, point_mask, g)
+        if best == mine or best < 0:
+            continue
+        gap = groups.value[best] - (groups.value[mine] if mine >= 0 else groups.value[groups.first[g + 1] - 1])
+        if gap <= 0.0:
+            continue
+        for a in range(n_active):
+            row = choice.table[a, ROW]
+            if a < choice.n_runs:
+                if groups.box[best, 2 * a] > point[a]:
+                    weight[row + groups.box[best, 2 * a]] += gap
+                elif groups.box[best, 2 * a + 1] < point[a]:
+                    weight[row + groups.box[best, 2 * a + 1] + 1] += gap
+            else:
+                base = (a - choice.n_runs) * choice.n_words
+                if not has_bit(groups.member, best, base, point[a]):
+                    for c in range(box[2 * a] + 1, box[2 * a + 1] + 1):
+                        if has_bit(groups.member, best, base, c):
+                            weight[row + c] += gap
+                            break
+    best_a, best_c, most = -1, -1, 0.0
+    for a in range(n_active):
+        for c in range(box[2 * a] + 1, box[2 * a + 1] + 1):
+            if weight[choice.table[a, ROW] + c] > most:
+                most, best_a, best_c = weight[choice.table[a, ROW] + c], a, c
+    if best_a < 0:
+        for a in range(n_active):
+            if box[2 * a + 1] > box[2 * a]:
+                return a, point[a] + 1 if point[a] < box[2 * a + 1] else point[a]
+    return best_a, best_c
