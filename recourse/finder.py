@@ -14,6 +14,7 @@ import pandas as pd
 
 from .checking import check_many
 from .errors import CheckFailed, DataError, InputError, PolicyError
+from .linear import LinearSearch
 from .models import read_model
 from .models.base import Model
 from .plan import BestScore, Certificate, Change, Outcome, Plan, Provenance, Status
@@ -487,7 +488,7 @@ class _EnsembleSearch:
 
 
 def _search_for(problem: Problem, budget: Budget) -> Any:
-    return _EnsembleSearch(problem, budget)
+    return LinearSearch(problem, budget) if problem.forest is None else _EnsembleSearch(problem, budget)
 
 
 # --------------------------------------------------------------------------------------------------------------- pieces

@@ -86,7 +86,7 @@ class Problem:
             except _TooFine as error:
                 row = frame.index[int(where[error.at])]
                 raise DataError(
-                    f"column {name!r}, row {row}: {x[where[error.at]]!r} has too many digits to count steps of "
+                    f"column {name!r}, row {row}: {float(x[where[error.at]])!r} has too many digits to count steps of "
                     f'{feature.step} from it exactly. Round it, or set step_from = "zero" for the feature.'
                 ) from None
         return Encoded(matrix, Rows(value, cell, movable, first, last, origin, stride, scale, low, high))
