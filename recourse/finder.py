@@ -166,7 +166,7 @@ class Finder:
             population = Population(n_rows=0, columns={})
         elif not isinstance(population, Population):
             population = Population.from_frame(population, policy)
-        check_costs(policy, population)
+        check_costs(policy, population if population.columns else None)
         self.model: Model = model
         self.policy: Policy = policy
         self.population: Population = population
