@@ -14,10 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 import xgboost
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from typer.testing import CliRunner
 
@@ -171,6 +175,46 @@ def test_plans_are_found_written_and_confirmed(desk: Desk) -> None:
     assert checked.exit_code == 0, checked.stdout + checked.stderr
     assert "everything holds" in checked.stdout
     assert desk.check("plans.jsonl", "--population", str(desk / "train.csv")).exit_code == 0
+
+
+def lightgbm_text(desk: Desk, frame: pd.DataFrame, target: pd.Series) -> str:
+    typed = frame.astype({"housing": LEVELS})
+    model = lightgbm.LGBMClassifier(n_estimators=10, max_depth=3, min_child_samples=10, n_jobs=1, verbose=-1)
+    model.fit(typed, target).booster_.save_model(desk / "model.txt")
+    return "model.txt"
+
+
+def skops_of(estimator: Any) -> Any:
+    def write(desk: Desk, frame: pd.DataFrame, target: pd.Series) -> str:
+        numbers = frame[["income", "dti", "age"]]
+        skops.io.dump(estimator.fit(numbers, target), desk / "model.skops")
+        return "model.skops"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lightgbm_text, id="lightgbm"),
+        pytest.param(skops_of(LogisticRegression(max_iter=5000)), id="logistic"),
+        pytest.param(skops_of(RandomForestClassifier(n_estimators=8, max_depth=4, random_state=0)), id="forest"),
+        pytest.param(skops_of(HistGradientBoostingClassifier(max_iter=10, random_state=0)), id="histogram"),
+    ],
+)
+def test_every_kind_of_model_file_is_searched_and_confirmed(desk: Desk, write: Any) -> None:
+    """LightGBM's text, and skops files of linear models, forests and boosting."""
+    frame = pd.read_csv(desk / "train.csv")
+    liking = frame["income"] / 30000 + (frame["housing"] == "own") - 3 * frame["dti"]
+    name = write(desk, frame[FEATURES], (liking > 1).astype(int))
+    people = ("--population", str(desk / "train.csv"), "--id-column", "id")
+    found = desk.find("--out", str(desk / "plans.jsonl"), *people, model=name)
+    assert found.exit_code == 0, found.stderr
+    outcomes = records((desk / "plans.jsonl").read_text())[1:]
+    assert sum(outcome["status"] == "found" for outcome in outcomes) > 5
+    assert all(plan["certificate"]["proven"] for outcome in outcomes for plan in outcome["plans"])
+    checked = desk.check("plans.jsonl", model=name)
+    assert checked.exit_code == 0, checked.stdout
 
 
 def test_without_a_population_the_data_itself_is_used_and_named(desk: Desk) -> None:
