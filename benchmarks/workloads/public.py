@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,68 +15,80 @@ from . import Workload
 SEED = 0
 
 
+class Kind(NamedTuple):
+    """How a library is trained here; `categories` where it splits on sets of levels, else levels become numbers."""
+
+    estimator: Callable[[], Any]
+    categories: bool
+    missing: bool = True
+
+
 def load(dataset: str, model: str, queries: int) -> Workload:
     """Train `model` on half of the data set and return up to `queries` refused applicants of the other half."""
+    kind = MODELS[model]
     data = datasets.load(dataset)
     policy = Policy.from_toml(datasets.policy_path(dataset))
     frame, target = data.frame[list(policy.features)], data.target.to_numpy()
-    if model == "logistic":  # the one model that takes no missing values
+    if not kind.missing:
         complete = frame.notna().all(axis=1).to_numpy()
         frame, target = frame[complete], target[complete]
+    if not kind.categories:
+        frame, policy = _numbered(frame, policy)
+    typed = frame.assign(**{name: pd.Categorical(frame[name], list(levels)) for name, levels in policy.levels.items()})
+    inputs = typed if kind.categories else frame
     order = np.random.default_rng(SEED).permutation(len(frame))
     train, held = np.sort(order[::2]), np.sort(order[1::2])
-    as_input, estimator = MODELS[model]()
-    fitted = estimator.fit(as_input(frame.iloc[train], policy), target[train])
-    score = fitted.predict_proba(as_input(frame.iloc[held], policy))[:, 1]
-    refused = frame.iloc[held][score < policy.decision.threshold].iloc[:queries]
-    return Workload(f"{dataset}-{model}", fitted, policy, frame.iloc[train], refused)
+    fitted = kind.estimator().fit(inputs.iloc[train], target[train])
+    refused = fitted.predict_proba(inputs.iloc[held])[:, 1] < policy.decision.threshold
+    return Workload(f"{dataset}-{model}", fitted, policy, frame.iloc[train], frame.iloc[held][refused].iloc[:queries])
 
 
-def _categories(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
-    """Levels as pandas categories, for libraries that split on sets of them."""
-    listed = {name: feature.levels for name, feature in policy.features.items() if feature.levels}
-    return frame.assign(
-        **{name: pd.Categorical(frame[name], categories=list(levels)) for name, levels in listed.items()}
-    )
+def _numbered(frame: pd.DataFrame, policy: Policy) -> tuple[pd.DataFrame, Policy]:
+    """Write every level as its position, in the rows and in the policy."""
+    written = policy.model_dump(exclude_defaults=True)
+    for name, levels in policy.levels.items():
+        at = {str(level): i for i, level in enumerate(levels)}
+        feature = written["features"][name]
+        feature["levels"] = list(at.values())
+        if "moves" in feature:
+            feature["moves"] = {str(at[str(k)]): [at[str(to)] for to in v] for k, v in feature["moves"].items()}
+        if "move_cost" in feature:
+            feature["move_cost"] = {
+                str(at[str(k)]): {str(at[str(to)]): cost for to, cost in v.items()}
+                for k, v in feature["move_cost"].items()
+            }
+        positions = [np.nan if value != value or value is None else at[str(value)] for value in frame[name].tolist()]
+        frame = frame.assign(**{name: np.array(positions)})
+    return frame.astype(float), Policy.model_validate(written)
 
 
-def _codes(frame: pd.DataFrame, policy: Policy) -> pd.DataFrame:
-    """Levels as their positions in the policy, for libraries that know numbers alone."""
-    listed = [name for name, feature in policy.features.items() if feature.levels]
-    categories = _categories(frame, policy)
-    positions = {name: categories[name].cat.codes.astype(float).replace(-1.0, np.nan) for name in listed}
-    return categories.assign(**positions).astype(float)
-
-
-def _xgboost() -> tuple[Callable[..., pd.DataFrame], Any]:
+def _xgboost() -> Any:
     from xgboost import XGBClassifier
 
-    return _categories, XGBClassifier(
-        n_estimators=100, max_depth=6, enable_categorical=True, n_jobs=1, random_state=SEED
-    )
+    return XGBClassifier(n_estimators=100, max_depth=6, enable_categorical=True, n_jobs=1, random_state=SEED)
 
 
-def _lightgbm() -> tuple[Callable[..., pd.DataFrame], Any]:
+def _lightgbm() -> Any:
     from lightgbm import LGBMClassifier
 
-    return _categories, LGBMClassifier(n_estimators=100, n_jobs=1, random_state=SEED, verbose=-1)
+    return LGBMClassifier(n_estimators=100, n_jobs=1, random_state=SEED, verbose=-1)
 
 
-def _random_forest() -> tuple[Callable[..., pd.DataFrame], Any]:
+def _random_forest() -> Any:
     from sklearn.ensemble import RandomForestClassifier
 
-    return _codes, RandomForestClassifier(n_jobs=2, random_state=SEED)
+    return RandomForestClassifier(n_jobs=2, random_state=SEED)
 
 
-def _logistic() -> tuple[Callable[..., pd.DataFrame], Any]:
+def _logistic() -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return _codes, LogisticRegression(max_iter=10_000)
+    return LogisticRegression(solver="newton-cholesky", max_iter=1_000)
 
 
-MODELS: dict[str, Callable[[], tuple[Callable[..., pd.DataFrame], Any]]] = {
-    "xgboost": _xgboost,
-    "lightgbm": _lightgbm,
-    "random_forest": _random_forest,
-    "logistic": _logistic,
+MODELS = {
+    "xgboost": Kind(_xgboost, categories=True),
+    "lightgbm": Kind(_lightgbm, categories=True),
+    "random_forest": Kind(_random_forest, categories=False),
+    "logistic": Kind(_logistic, categories=False, missing=False),
 }
