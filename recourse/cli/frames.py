@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -60,16 +61,18 @@ def _csv(path: Path, start: bytes) -> pd.DataFrame:
             if separator in first:
                 raise DataError(f"{path} is separated by {name}; expected commas")
     try:
-        names = pa.csv.open_csv(path, parse_options=_PARSING).schema.names
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            names = next(line for line in csv.reader(stream) if line)
         _one_of_each(names, path)
         table = pa.csv.read_csv(
             path,
+            read_options=pa.csv.ReadOptions(use_threads=False),  # with threads, errors do not name the row
             parse_options=_PARSING,
             convert_options=pa.csv.ConvertOptions(
                 column_types={name: pa.string() for name in names}, strings_can_be_null=False
             ),
         )
-    except pa.ArrowException as error:
+    except (pa.ArrowException, csv.Error) as error:
         raise DataError(f"{path} cannot be read as CSV: {_shorter(str(error))}") from None
     return pd.DataFrame({name: table.column(name).to_numpy(zero_copy_only=False) for name in names}, columns=names)
 
