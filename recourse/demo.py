@@ -34,6 +34,7 @@ class Demo:
     model: Model
     estimator: Any  # as the library fitted it
     words: str  # what the model is
+    protected: tuple[str, ...]  # columns that were kept from the model
     n_trained: int
     n_held_out: int
     auc: float  # on the held-out applicants
@@ -70,7 +71,10 @@ def run(
     train, held_out = order[: len(order) // 2], order[len(order) // 2 :]
     frame, target = lender.frame.iloc[train], lender.target.iloc[train]
     library = library or installed()
-    estimator = fit_boosting(frame, target, levels=policy.levels, library=library, n_trees=TREES)
+    protected = tuple(name for name, feature in policy.features.items() if feature.role == "protected")
+    estimator = fit_boosting(
+        frame.drop(columns=list(protected)), target, levels=policy.levels, library=library, n_trees=TREES
+    )
     finder = Finder(estimator, policy, frame)
 
     cold = not compiled()
@@ -92,6 +96,7 @@ def run(
         policy_text=lender.policy.read_text(encoding="utf-8"),
         model=finder.model,
         estimator=estimator,
+        protected=protected,
         words=f"{_NAMES[library]}, {TREES} trees",
         n_trained=len(train),
         n_held_out=len(held_out),

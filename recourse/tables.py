@@ -106,7 +106,9 @@ def certificate_words(outcome: Outcome) -> str:
         words = found_words(outcome.plans[0].certificate)
     elif outcome.status == "none_exists":
         words = "proven: no plan exists"
-        words += f"; {best_score_words(outcome.best_score)}" if outcome.best_score is not None else ""
+        words += (
+            f"; {best_score_words(outcome.best_score, outcome.threshold)}" if outcome.best_score is not None else ""
+        )
     else:
         budget = f" within {_nodes(outcome.certificate.node_budget)}" if outcome.certificate is not None else ""
         words = f"no plan found{budget}; none ruled out"
@@ -129,13 +131,20 @@ def found_words(certificate: Certificate) -> str:
     return f"within {max(1, percent)} % of the best possible, {_nodes(certificate.nodes)}"
 
 
-def best_score_words(best: BestScore) -> str:
-    """Return the best score within reach, in words."""
+def best_score_words(best: BestScore, threshold: float) -> str:
+    """Return the best score within reach, in words, with as many digits as tell it from the threshold.
+
+    Examples
+    --------
+    >>> best_score_words(BestScore(value=0.7468, bound=0.7468, proven=True, nodes=9), 0.75)
+    'best reachable score 0.747'
+    """
     if not math.isfinite(best.value):
         return "no row can be reached"
+    value = _apart(best.value, threshold)[0]
     if best.proven:
-        return f"best reachable score {best.value:.2f}"
-    return f"best score found {best.value:.2f}, at most {best.bound:.2f}"
+        return f"best reachable score {value}"
+    return f"best score found {value}, at most {_apart(best.bound, threshold)[0]}"
 
 
 def counts(outcomes: Iterable[Outcome]) -> dict[str, int]:

@@ -77,11 +77,12 @@ def examples(outcomes: tuple[Outcome, ...]) -> list[Outcome]:
 
 def _introduce(console: Console, demo: Demo) -> None:
     console.print("\n[bold]A simulated lender[/bold]", markup=True, highlight=False)
+    kept = " and ".join(demo.protected)
     console.print(
-        f"{demo.words}, trained on {demo.n_trained:,} simulated applicants (AUC {demo.auc:.2f} on {demo.n_held_out:,} "
-        f"others). It approves from a probability of repaying of {demo.policy.decision.threshold:g} on, and refuses "
-        f"{demo.n_refused:,} of the {demo.n_held_out:,}. Its reading was checked against the library: "
-        f"{demo.model.self_check}.",
+        f"{demo.words}, trained without {kept} on {demo.n_trained:,} simulated applicants (AUC {demo.auc:.2f} on "
+        f"{demo.n_held_out:,} others). It approves from a probability of repaying of "
+        f"{demo.policy.decision.threshold:g} on, and refuses {demo.n_refused:,} of the {demo.n_held_out:,}. Its "
+        f"reading was checked against the library: {demo.model.self_check}.",
         highlight=False,
     )
 

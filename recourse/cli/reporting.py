@@ -125,7 +125,9 @@ def _words(error: BaseException) -> tuple[str, int]:
     if hasattr(error, "format_message"):  # a wrong option, as typer finds it
         return f"{_line(error.format_message())} (see --help)".replace(". (see", " (see"), BAD_INPUT
     name = type(error).__name__
-    return f"unexpected {name}: {_line(str(error))} (a bug of fairpath; --debug shows where)", CHECK_FAILED
+    words = _line(str(error))
+    words = words if len(words) <= 200 else f"{words[:197]}..."
+    return f"unexpected {name}: {words} (a bug of fairpath; --debug shows where)", CHECK_FAILED
 
 
 def _line(message: str) -> str:
