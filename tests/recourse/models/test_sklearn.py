@@ -88,7 +88,7 @@ def numbers(seed: int, *, missing: bool = False) -> tuple[pd.DataFrame, np.ndarr
 
 
 def clone_for_one_thread(estimator: Any) -> Any:
-    """Return the fitted estimator itself, told to use one thread."""
+    """Return a shallow copy of the fitted estimator that uses one thread."""
     return copy.copy(estimator).set_params(n_jobs=1)
 
 
