@@ -30,7 +30,7 @@ class Move:
 
     value: Any
     cost: int  # micro-units
-    order: tuple[int, int, Fraction, int]  # cost, 0 for stay, |change|, 0 for up
+    order: tuple[int, int, float, int, Fraction]  # cost, 0 for stay, |change| as priced, 0 for up, |change| exactly
 
     @property
     def stays(self) -> bool:
@@ -112,7 +112,7 @@ def moves(
     threshold of the model, say). `candidates` are the values to look at where there is no step, all by default.
     """
     feature = policy.features[name]
-    stay = Move(start, 0, (0, 0, Fraction(0), 0))
+    stay = Move(start, 0, (0, 0, 0.0, 0, Fraction(0)))
     if feature.role != "action" or is_missing(start):
         return (stay,)
     if not feature.listed and float(start) in set(feature.code_values):
@@ -146,7 +146,8 @@ def _listed(feature: Any, policy: Any, population: Any, name: str, start: Any) -
             by_start = next((v for k, v in (feature.move_cost or {}).items() if str(k) == str(start)), {})
             price = next((v for k, v in by_start.items() if str(k) == str(level)), 1.0)
             cost = round(1e6 * (feature.weight * price + policy.cost.per_change))
-        yield Move(level, cost, (cost, 1, Fraction(abs(there - here)), 0 if there > here else 1))
+        change = abs(there - here)
+        yield Move(level, cost, (cost, 1, float(change), 0 if there > here else 1, Fraction(change)))
 
 
 def _numbers(
@@ -187,7 +188,7 @@ def _numbers(
             continue
         cost = _price(feature, policy, population, name, start, value)
         change = abs(Fraction(target) - Fraction(origin))
-        yield Move(value, cost, (cost, 1, change, 0 if target > origin else 1))
+        yield Move(value, cost, (cost, 1, abs(value - start), 0 if target > origin else 1, change))
 
 
 def _grid(bottom: Decimal, top: Decimal, step: Decimal, zero: Decimal, limit: int) -> Iterator[float]:
