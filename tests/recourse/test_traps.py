@@ -270,7 +270,9 @@ def test_three_steps_of_a_tenth_are_three_tenths(library: str) -> None:
     native = stumps(library, [Stump(0, 0.3, 0.9, 0.1)], ["a"])
     outcome = solve(native, {"a": {"kind": "number", "step": 0.1, "min": 0, "max": 1}}, {"a": 0.9})
     assert after(outcome) == {"a": 0.3}
-    outcome = solve(native, {"a": {"kind": "number", "step": 0.1, "step_from": "applicant", "min": 0}}, {"a": 0.9})
+    outcome = solve(
+        native, {"a": {"kind": "number", "step": 0.1, "step_from": "applicant", "min": 0, "max": 2}}, {"a": 0.9}
+    )
     assert after(outcome) == {"a": 0.3}
 
 
@@ -312,7 +314,7 @@ def test_a_value_off_the_grid_may_stay() -> None:
         "a": {"kind": "number", "step": 500, "min": 0, "max": 30_000, "weight": 1e-6},
         "b": {"kind": "integer", "min": 0, "max": 9},
     }
-    assert after(solve(native, features, {"a": 41_230, "b": 0}, threshold=0.8, reach={})) == {"b": 5}
+    assert after(solve(native, features, {"a": 41_230, "b": 0}, threshold=0.8)) == {"b": 5}
     features["a"] = {"kind": "number", "step": 500, "min": 0, "max": 60_000, "weight": 1e-6}
     assert after(solve(native, features, {"a": 31_230, "b": 9}, threshold=0.8)) == {"a": 40_000}
     native = stumps("xgboost", [Stump(0, 31_231.0, -1.0, 1.0)], ["a"])

@@ -1,0 +1,84 @@
+"""Every box's bound is at least the native score of every point in it: what all proofs rest on."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recourse import Finder
+from recourse.search.forest import OF, activate, specialise
+from recourse.search.leaves import COUNT, HOME, POSITION, ROW, affordable, classify, collect
+from recourse.search.masks import build_masks, mask_box, upper_bound
+from recourse.search.merging import merge
+from recourse.search.moves import UNBOUNDED, build_moves
+from tests.agreement import raw_frame
+from tests.strategies import TREES, cases
+
+
+@numba.njit
+def bounds(forest: Any, space: Any, moves: Any, max_changes: int, merged: bool, draw: np.ndarray) -> Any:
+    """Bound boxes of classes: draw[i, a] says where in feature a the i-th box begins and how far it reaches."""
+    active = activate(space, moves)
+    n = len(active.table)
+    residual = specialise(forest, space, moves, active)
+    reach = affordable(moves, active, UNBOUNDED)
+    groups = collect(residual, moves, active, reach, UNBOUNDED, min(max_changes, n))
+    choice = classify(moves, active, reach, groups)
+    if merged:
+        groups = merge(choice, groups, UNBOUNDED, min(max_changes, n), 64, 2)
+    masks = build_masks(choice, groups)
+    mask, spare = np.empty(masks.row.shape[1], np.uint64), np.empty(masks.row.shape[1], np.uint64)
+    boxes, out = np.empty((len(draw), 2 * n), np.int16), np.empty(len(draw))
+    for i in range(len(draw)):
+        for a in range(n):
+            low = int(draw[i, a, 0] * choice.table[a, COUNT])
+            boxes[i, 2 * a] = low
+            boxes[i, 2 * a + 1] = low + int(draw[i, a, 1] * (choice.table[a, COUNT] - low))
+        mask_box(choice, masks, boxes[i], mask, spare)
+        out[i] = upper_bound(groups, masks, mask)
+    return active.table, choice.table, choice.item, boxes, out
+
+
+@pytest.mark.parametrize("library", TREES)
+@given(data=st.data())
+def test_no_point_of_a_box_scores_above_its_bound(library: str, data: st.DataObject) -> None:
+    """Random boxes of an applicant's moves, merged or not, against all their points; the bound of a point is tight."""
+    case = data.draw(cases([library], n_rows=1), label="case")
+    merged = data.draw(st.booleans(), label="merged")
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**16), label="seed"))
+    finder = Finder(case.native.estimator, case.policy, case.population)
+    problem, row = finder._problem, case.rows[0]
+    encoded = problem.encode(raw_frame([row], case.native))
+    moves = build_moves(problem.space, encoded.rows, 0)
+    draw = rng.random((12, len(problem.names), 2))
+    draw[:3, :, 1] = 0.0  # some boxes are points
+    draw[3] = (0.0, 0.999)  # and one is everything
+    active, table, item, boxes, upper = bounds(problem.forest, problem.space, moves, problem.max_changes, merged, draw)
+    eps, divisor = problem.model.core.eps, problem.forest.divisor
+    for box, bound in zip(boxes, upper):
+        ranges = [range(box[2 * a], box[2 * a + 1] + 1) for a in range(len(active))]
+        if np.prod([float(len(r)) for r in ranges]) > 3_000:
+            continue
+        points = [
+            p for p in product(*ranges) if sum(c != table[a, HOME] for a, c in enumerate(p)) <= problem.max_changes
+        ]
+        if not points:
+            continue
+        changed = [dict(row) for _ in points]
+        for a in range(len(active)):
+            j = int(active[a, OF])
+            name, feature = problem.names[j], problem.features[j]
+            for point, after in zip(points, changed):
+                if point[a] != table[a, HOME]:
+                    value = moves.value[moves.offset[j] + item[table[a, ROW] + point[a], POSITION]]
+                    after[name] = feature.levels[int(value)] if feature.listed else float(value)
+        scores = case.native.raw(raw_frame(changed, case.native)) * divisor
+        assert scores.max() <= bound + eps
+        if len(ranges) == sum(len(r) == 1 for r in ranges):
+            assert abs(scores[0] - bound) <= eps
