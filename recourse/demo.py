@@ -77,11 +77,11 @@ def run(
     )
     finder = Finder(estimator, policy, frame)
 
-    cold = not compiled()
+    cold = not compiled(finder.model)
     if cold:
         say("compiling the search kernels once (some 10 s; later runs find them in the cache)")
     began = time.perf_counter()
-    warm_up()
+    warm_up(finder.model)
     seconds_compiling = time.perf_counter() - began if cold else 0.0
 
     say("seeking recourse for refused applicants")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ _POLICY = {
 }
 
 
-def warm_up() -> None:
-    """Run every kernel once, on a tree ensemble and a linear model of two columns: what is not cached compiles.
+def warm_up(*models: Model) -> None:
+    """Run the kernels that these models need once (without any: all kernels), so that what is not cached compiles.
 
     Examples
     --------
@@ -36,30 +35,39 @@ def warm_up() -> None:
     """
     refused = pd.DataFrame({"income": [1, 2], "housing": ["rent", "rent"]})
     out_of_reach = 9.0
-    for model in (_forest(), _line()):
+    for linear in sorted(_kinds(models)):
         policy: dict[str, Any] = {**_POLICY, "features": dict(_POLICY["features"])}  # type: ignore[call-overload]
-        if isinstance(model.core, Additive):
+        if linear:
             del policy["features"]["housing"]
-        finder = Finder(model, policy, refused)
+        finder = Finder(_line() if linear else _forest(), policy, refused)
         for threshold in (0.5, out_of_reach):  # a plan, and a proof that there is none
             list(finder.find_many(refused, thresholds=threshold, threads=1, progress=False))
 
 
-def compiled() -> bool:
-    """Tell whether this machine's cache holds the kernels, so that nobody will wait for the compiler."""
-    return all(_is_cached(kernel) for kernel in _entries())
+def compiled(*models: Model) -> bool:
+    """Tell whether this machine's cache holds the kernels that these models need (without any: all kernels)."""
+    return all(_is_cached(kernel) for linear in _kinds(models) for kernel in _entries(linear=linear))
 
 
 def cache_dir() -> Path:
     """Return the folder in which the compiled kernels are kept."""
-    return Path(next(_entries())._cache.cache_path)
+    return Path(_entries(linear=False)[0]._cache.cache_path)
 
 
-def _entries() -> Iterator[Any]:
-    """Yield the kernels that Python calls."""
-    from .search import additive, ensemble, listing
+def _kinds(models: tuple[Model, ...]) -> set[bool]:
+    """Return whether linear kernels are needed, and whether others are."""
+    return {isinstance(model.core, Additive) for model in models} or {False, True}
 
-    yield from (ensemble.solve_rows, listing.list_choices, additive.solve, additive.furthest)
+
+def _entries(*, linear: bool) -> tuple[Any, ...]:
+    """Return the kernels that Python calls."""
+    if linear:
+        from .search import additive, listing
+
+        return listing.list_choices, additive.solve, additive.furthest
+    from .search import ensemble
+
+    return (ensemble.solve_rows,)
 
 
 def _is_cached(kernel: Any) -> bool:

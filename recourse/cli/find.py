@@ -360,7 +360,7 @@ def _run(job: _Job, file: OutcomeFile | None, shown: _Shown, *, threads: int | N
     """Bring every applicant's record to the file and to stdout, in input order."""
     from ..warming import compiled
 
-    if not compiled():
+    if not compiled(job.finder.model):
         note(COMPILING, quiet=quiet)
     done = [] if file is None else file.done
     order = list(job.frame.index)
