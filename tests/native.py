@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn import config_context
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +42,23 @@ class Native:
 
     def __call__(self, raw: pd.DataFrame) -> np.ndarray:
         """Return the score that decides, float64[n]."""
+        if hasattr(self.estimator, "coef_"):
+            return self._one_by_one(raw)
         if self.score == "decision_function":
             return self.raw(raw)
         return np.asarray(self.estimator.predict_proba(self.frame(raw))[:, self.side], dtype=np.float64)
+
+    def _one_by_one(self, raw: pd.DataFrame) -> np.ndarray:
+        """Score a linear model row by row: BLAS adds up a batch in another order than the one row that decides."""
+        x = self.frame(raw).to_numpy(dtype=np.float64)
+        with config_context(assume_finite=True, skip_parameter_validation=True), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of feature names, which an array lacks
+            if self.score == "decision_function":
+                sign = 1.0 if self.side == 1 else -1.0
+                return np.array(
+                    [sign * float(self.estimator.decision_function(x[i : i + 1])[0]) for i in range(len(x))]
+                )
+            return np.array([float(self.estimator.predict_proba(x[i : i + 1])[0, self.side]) for i in range(len(x))])
 
     def raw(self, raw: pd.DataFrame) -> np.ndarray:
         """Return the margin of the favourable class (of forests: the probability), float64[n]."""

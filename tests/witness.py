@@ -82,7 +82,9 @@ def _plain(value: Any) -> Any:
 
 def _fit(library: str, frame: pd.DataFrame, target: pd.Series, policy: Policy, settings: Mapping[str, Any]) -> Native:
     own = library != "random_forest"
-    levels = {n: tuple(f.levels) for n, f in policy.features.items() if own and f.kind == "category"}
+    listed = {n: tuple(f.levels) for n, f in policy.features.items() if f.levels is not None and n in frame}
+    words = {n for n, levels in listed.items() if any(isinstance(level, str) for level in levels)}
+    levels = {n: v for n, v in listed.items() if own and (n in words or policy.features[n].kind == "category")}
     if not own:  # a forest knows no text: such columns are left out
         frame = frame[[n for n in frame if pd.api.types.is_numeric_dtype(frame[n].dtype)]]
     native = Native(None, tuple(map(str, frame.columns)), levels)
