@@ -50,7 +50,7 @@ class Native:
 
     def _one_by_one(self, raw: pd.DataFrame) -> np.ndarray:
         """Score a linear model row by row: BLAS adds up a batch in another order than the one row that decides."""
-        x = self.frame(raw).to_numpy(dtype=np.float64)
+        x = np.ascontiguousarray(self.frame(raw).to_numpy(dtype=np.float64))  # its layout, too, is part of the sum
         with config_context(assume_finite=True, skip_parameter_validation=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of feature names, which an array lacks
             if self.score == "decision_function":
