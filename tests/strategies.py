@@ -115,7 +115,7 @@ def _integers(draw: st.DrawFn, name: str, library: str) -> ColumnPlan:
     width = draw(st.integers(3, 9))
     step = draw(st.sampled_from([None, None, 2, 3]))
     grid = [low + i for i in range(width * (step or 1))]
-    feature = {"kind": "integer", **draw(_limits(grid, bounded=library in LINEAR))}
+    feature = {"kind": "integer", **draw(_limits(grid, bounded=library in LINEAR or low > 1_000))}
     if step is not None:
         feature["step"] = step
         feature["step_from"] = draw(st.sampled_from(["zero", "applicant"]))

@@ -204,6 +204,17 @@ def test_a_threshold_equal_to_a_native_score_is_reached(library: str) -> None:
     assert outcome.best_score.value == best
 
 
+@pytest.mark.parametrize("trees", [3, 5, 6, 7])
+def test_a_score_one_ulp_below_the_threshold_is_not_reached(trees: int) -> None:
+    """The mean over trees is compared with the threshold itself: (t * n) / n may be less than t."""
+    for k in range(1, 30):
+        native = stumps("random_forest", [Stump(0, 5.0, k / 60, 0.95)] * trees, ["a"])
+        threshold = math.nextafter(float(native(pd.DataFrame({"a": [0.0]}))[0]), 1.0)
+        if threshold * trees / trees != threshold:
+            outcome = solve(native, {"a": {"kind": "integer", "min": 0, "max": 9}}, {"a": 0}, threshold=threshold)
+            assert after(outcome) == {"a": 6}
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_sums_that_round_apart_are_told_apart(library: str) -> None:
     """Many points share a real sum but not a native one; the threshold stands between them."""
