@@ -355,31 +355,31 @@ class Finder:
         ]
         reached = self._native(after)
         plans: dict[int, Plan] = {}
-        for k, i in enumerate(found):
+        for u, i in enumerate(found):
             certificate = self._certificate(chunk.answers.number[i])
             assert certificate.cost is not None
-            row = {name: value for name, value in after[k].items() if name in self._shown}
-            plans[int(i)] = Plan(changed[k], certificate.cost, float(reached[k]), row, certificate)
+            row = {name: value for name, value in after[u].items() if name in self._shown}
+            plans[int(i)] = Plan(changed[u], certificate.cost, float(reached[u]), row, certificate)
         self._check(chunk, records, plans)
         best = self._best_scores(chunk, records, stuck)
         at = {int(r): i for i, r in enumerate(chunk.refused)}
         for r, name in enumerate(chunk.ids):
             score, threshold = float(chunk.scores[r]), float(chunk.thresholds[r])
-            i = at.get(r)
-            if i is None:
+            k = at.get(r)
+            if k is None:
                 yield Outcome(name, "already_approved", None, self.shape, score, threshold, (), None, None, provenance)
                 continue
-            plan = plans.get(i)
+            plan = plans.get(k)
             yield Outcome(
                 id=name,
-                status=_STATUSES[int(status[i])],
+                status=_STATUSES[int(status[k])],
                 stage="score",
                 shape=self.shape,
                 score=score,
                 threshold=threshold,
                 plans=() if plan is None else (plan,),
-                certificate=self._certificate(chunk.answers.number[i]) if plan is None else None,
-                best_score=best.get(i),
+                certificate=self._certificate(chunk.answers.number[k]) if plan is None else None,
+                best_score=best.get(k),
                 provenance=provenance,
             )
 
@@ -472,19 +472,25 @@ class _EnsembleSearch:
         return Solved(_STATUSES[status], bool(proven), cost, bound, nodes)
 
     def run(self, encoded: Encoded, refused: np.ndarray, needed: np.ndarray, answers: _Answers, part: slice) -> None:
-        from .search.ensemble import solve_rows
+        """Solve a part of the refused rows, into the answers."""
+        from .search.ensemble import solve_moves
+        from .search.moves import COST_LIMIT, build_moves
 
-        p = self._problem
-        wrong = solve_rows(
-            p.forest, p.space, encoded.rows, refused[part], needed[part], p.max_changes, self._eps, self._budget.nodes,
-            min(self._budget.nodes, _BEST_NODES), answers.number[part], answers.best[part], answers.best_number[part],
-            answers.value[part],
-        )  # fmt: skip
-        if wrong >= 0:
-            raise PolicyError(
-                f"features.{p.names[wrong]}: a move costs more than 2^40 micro-units. "
-                "Give the feature bounds or a max_change, or lower its weight."
-            )
+        p, nodes = self._problem, self._budget.nodes
+        for k in range(*part.indices(len(refused))):
+            moves = build_moves(p.space, encoded.rows, int(refused[k]))
+            dear = np.flatnonzero(moves.cost > COST_LIMIT)
+            if len(dear):
+                name = p.names[int(np.searchsorted(moves.offset, dear[0], side="right")) - 1]
+                raise PolicyError(
+                    f"features.{name}: a move costs more than 2^40 micro-units. "
+                    "Give the feature bounds or a max_change, or lower its weight."
+                )
+            point = solve_moves(
+                p.forest, p.space, moves, p.max_changes, float(needed[k]), self._eps, nodes, min(nodes, _BEST_NODES),
+                answers.number[k], answers.best[k], answers.best_number[k],
+            )  # fmt: skip
+            answers.value[k] = moves.value[moves.offset[:-1] + point]
 
 
 def _search_for(problem: Problem, budget: Budget) -> Any:

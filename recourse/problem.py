@@ -177,7 +177,7 @@ def _scale(name: str, feature: Feature, column: Column) -> np.ndarray:
             else:
                 numbers.append(float(level))
         return np.array(numbers)
-    codes = {}
+    codes: dict[int, float] = {}
     for position, level in enumerate(column.levels):
         found = feature.position(level)
         if found is not None:

@@ -65,9 +65,9 @@ def _entries(*, linear: bool) -> tuple[Any, ...]:
         from .search import additive, listing
 
         return listing.list_choices, additive.solve, additive.furthest
-    from .search import ensemble
+    from .search import ensemble, moves
 
-    return (ensemble.solve_rows,)
+    return moves.build_moves, ensemble.solve_moves
 
 
 def _is_cached(kernel: Any) -> bool:

@@ -31,6 +31,27 @@ def _cttz(typingctx: Any, word: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
+@intrinsic
+def _ctpop(typingctx: Any, word: Any) -> Any:
+    """Count the set bits."""
+    if not isinstance(word, types.Integer):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.IntType(64), (ir.IntType(64),)), "llvm.ctpop.i64"
+        )
+        return builder.call(function, (args[0],))
+
+    return types.int64(types.uint64), codegen
+
+
+@inner
+def count_bits(word: np.uint64) -> int:
+    """Return the number of set bits."""
+    return _ctpop(word)
+
+
 @inner
 def first_bit(word: np.uint64) -> int:
     """Index of the lowest set bit; 64 when there is none."""

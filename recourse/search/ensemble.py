@@ -12,18 +12,23 @@ from typing import NamedTuple
 import numpy as np
 
 from .arena import longer, taller
-from .forest import OF, OFFSET, Active, Forest, Residual, activate, specialise
+from .forest import OF, OFFSET, START, Active, Forest, Residual, activate, specialise
 from .incumbent import Climb, Goal, approves, ascend, climb_to, improve, make_climb, native_score
 from .jit import inner, kernel
 from .leaves import COST, COUNT, HOME, POSITION, RANK, ROW, Choice, affordable, classify, collect, nearest
-from .masks import build_masks, mask_box, mask_point, split_box, tighten, upper_bound
+from .masks import build_masks, mask_box, mask_point, split_box, strike, tighten, upper_bound, weigh
 from .merging import merge
-from .moves import COST_LIMIT, UNBOUNDED, Moves, Rows, Space, build_moves
+from .moves import UNBOUNDED, Moves, Space
 
 FOUND, NONE_EXISTS, NONE_FOUND = 0, 1, 2
-MERGE_LIMIT = 64  # joint leaves of a merged group: one word
 MERGE_TRIES = 2
-MERGE_AFTER = 60  # nodes after which merging has paid for itself
+FEW_CHANGES = 5  # up to this limit, boxes are split on whether a feature changes before on where to
+CLIMB_AFTER = 64  # nodes after which a climb from the present box is tried, and again after each doubling
+MERGE_AFTER = 40  # nodes after which merging pays; then again after STRETCH times as many, to WIDER times the leaves
+MERGE_LIMIT = 64  # joint leaves of a merged group: one word at first
+MERGE_STRETCH = 16
+MERGE_WIDER = 4
+MERGE_WIDEST = 256
 
 # columns of the arena of boxes
 BOX_COST, BOX_CHANGES, SPLIT_FEATURE, SPLIT_CLASS, AGE = 0, 1, 2, 3, 4
@@ -48,7 +53,22 @@ def _class_of(choice: Choice, box: np.ndarray, a: int) -> int:
 
 
 @inner
-def _before(choice: Choice, cost: int, changes: int, box: np.ndarray, cost_b: int, changes_b: int, box_b: np.ndarray) -> int:  # fmt: skip
+def _class_with(choice: Choice, a: int, position: int) -> int:
+    """Class that a position belongs to; its members lie from its cheapest one away from the start."""
+    c, row = choice.table[a, HOME], choice.table[a, ROW]
+    if position >= choice.item[row + c, POSITION]:
+        while c + 1 < choice.table[a, COUNT] and choice.item[row + c + 1, POSITION] <= position:
+            c += 1
+    else:
+        while c > 0 and choice.item[row + c, POSITION] > position:
+            c -= 1
+    return c
+
+
+@inner
+def _before(
+    choice: Choice, cost: int, changes: int, box: np.ndarray, cost_b: int, changes_b: int, box_b: np.ndarray
+) -> int:
     """Compare the cheapest points of two boxes: -1, 0 or 1 by cost, changes, ranks from the last policy feature on."""
     if cost != cost_b:
         return -1 if cost < cost_b else 1
@@ -134,8 +154,8 @@ def _pop(choice: Choice, arena: np.ndarray, boxes: np.ndarray, heap: np.ndarray,
 
 @inner
 def branch(
-    forest: Forest, space: Space, moves: Moves, active: Active, residual: Residual, goal: Goal, held: np.ndarray,
-    has: bool, any_plan: bool, node_budget: int,
+    forest: Forest, space: Space, moves: Moves, active: Active, residual: Residual, climb: Climb, goal: Goal,
+    held: np.ndarray, has: bool, any_plan: bool, node_budget: int,
 ) -> Solution:  # fmt: skip
     """Search from a plan in hand (`held`, if `has`) to the optimum, or to any plan at all."""
     n_active = len(active.table)
@@ -156,9 +176,7 @@ def branch(
     if has:  # by class, whose cheapest member may undercut the position held
         budget = 0
         for a in range(n_active):
-            c = 0
-            while c + 1 < choice.table[a, COUNT] and choice.item[choice.table[a, ROW] + c, POSITION] != held[a]:
-                c += 1
+            c = _class_with(choice, a, held[a])
             best_box[2 * a], best_box[2 * a + 1] = c, c
             budget += choice.item[choice.table[a, ROW] + c, COST]
             best_changes += c != choice.table[a, HOME]
@@ -169,13 +187,15 @@ def branch(
     n_words = masks.row.shape[1]
     mask, spare = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
     point_mask = np.empty(n_words, np.uint64)
-    weight, kept = np.empty(len(choice.item), np.float64), np.empty(n_active, np.float64)
+    weight, gap = np.empty(len(choice.item), np.float64), np.empty(n_active, np.float64)
+    forced = np.empty(1, np.int64)
     point, position = np.empty(n_active, np.int64), np.empty(n_active, np.int64)
-    todo, box = np.empty((2, 2 * n_active), np.int16), np.empty(2 * n_active, np.int16)
+    todo, box = np.empty((3, 2 * n_active), np.int16), np.empty(2 * n_active, np.int16)
     for a in range(n_active):
         todo[0, 2 * a], todo[0, 2 * a + 1] = 0, choice.table[a, COUNT] - 1
     n_todo = 1
-    exhausted, merged = False, False
+    exhausted, few = False, max_changes <= FEW_CHANGES and max_changes < n_active
+    merge_at, merge_limit, climb_at = MERGE_AFTER, MERGE_LIMIT, CLIMB_AFTER
     floor = 0
     upper = -np.inf
     while True:
@@ -184,49 +204,56 @@ def branch(
             for k in range(2 * n_active):
                 box[k] = todo[n_todo, k]
             nodes += 1
-            cost, changes = 0, 0
-            open_box = True
-            while open_box:
+            cost, changes, split_a, split_c = 0, 0, -1, -1
+            while True:  # until nothing more can be cut from the box; a split feature of -1 drops it
                 cost, changes = _trim(choice, box, budget, max_changes)
-                if cost > budget:
-                    open_box = False
-                elif has and _before(choice, cost, changes, box, budget, best_changes, best_box) >= 0:
-                    open_box = False
-                else:
-                    mask_box(choice, masks, box, mask, spare)
-                    top = upper_bound(groups, masks, mask)
-                    if nodes == 1:
-                        upper = max(upper, top)
-                    if top < low_enough:
-                        open_box = False
-                    else:
-                        cut = tighten(choice, groups, masks, mask, box, low_enough, kept)
-                        if cut == 0:
-                            break
-                        open_box = cut > 0
-            if not open_box:
-                continue
-            for a in range(n_active):
-                point[a] = _class_of(choice, box, a)
-            mask_point(choice, masks, point, point_mask)
-            total = upper_bound(groups, masks, point_mask)
-            if total >= low_enough:
+                if cost > budget or (has and _before(choice, cost, changes, box, budget, best_changes, best_box) >= 0):
+                    break
+                mask_box(choice, masks, box, mask, spare)
+                top = upper_bound(groups, masks, mask)
+                if nodes == 1:
+                    upper = max(upper, top)
+                if top < low_enough:
+                    break
                 for a in range(n_active):
-                    position[a] = choice.item[choice.table[a, ROW] + point[a], POSITION]
-                if approves(forest, space, moves, active, goal, position, total):
-                    has, budget, best_changes = True, cost, changes
+                    point[a] = _class_of(choice, box, a)
+                if has:
+                    top = strike(
+                        choice, groups, masks, mask, box, point, budget - cost, max_changes - changes, low_enough, top
+                    )  # fmt: skip
+                    if top < low_enough:
+                        break
+                mask_point(choice, masks, box, mask, point, point_mask)
+                total = weigh(choice, groups, masks, mask, point_mask, box, point, weight, gap)
+                if total >= low_enough:
                     for a in range(n_active):
-                        best_box[2 * a], best_box[2 * a + 1] = point[a], point[a]
-                    continue
-            a, c = split_box(choice, groups, masks, mask, point_mask, box, point, weight)
-            if a < 0:
+                        position[a] = choice.item[choice.table[a, ROW] + point[a], POSITION]
+                    if approves(forest, space, moves, active, goal, position, total):
+                        has, budget, best_changes = True, cost, changes
+                        for a in range(n_active):
+                            best_box[2 * a], best_box[2 * a + 1] = point[a], point[a]
+                        break
+                cut = tighten(choice, groups, masks, mask, box, point, low_enough, top, gap, forced)
+                if cut < 0:
+                    break
+                if cut == 0:
+                    split_a, split_c = split_box(choice, box, point, weight)
+                    if forced[0] >= 0:
+                        split_a, split_c = forced[0], point[forced[0]] + 1
+                    elif few:  # decide first which features change at all
+                        most = 0.0
+                        for a in range(n_active):
+                            if box[2 * a] < box[2 * a + 1] and point[a] == choice.table[a, HOME] and gap[a] > most:
+                                most, split_a, split_c = gap[a], a, -1
+                    break
+            if split_a < 0:
                 continue
             if n_boxes == len(heap):
                 boxes, arena, heap = taller(boxes), taller(arena), longer(heap)
             for k in range(2 * n_active):
                 boxes[n_boxes, k] = box[k]
             arena[n_boxes, BOX_COST], arena[n_boxes, BOX_CHANGES], arena[n_boxes, AGE] = cost, changes, age
-            arena[n_boxes, SPLIT_FEATURE], arena[n_boxes, SPLIT_CLASS] = a, c
+            arena[n_boxes, SPLIT_FEATURE], arena[n_boxes, SPLIT_CLASS] = split_a, split_c
             _push(choice, arena, boxes, heap, n_heap, n_boxes)
             n_heap += 1
             n_boxes += 1
@@ -243,10 +270,10 @@ def branch(
         for k in range(2 * n_active):
             todo[0, k] = boxes[top_box, k]
             todo[1, k] = boxes[top_box, k]
-        if not merged and nodes >= MERGE_AFTER:
-            merged = True
+        if nodes >= merge_at and merge_limit <= MERGE_WIDEST and len(groups.first) > 2:
             age += 1
-            groups = merge(choice, groups, budget, max_changes, MERGE_LIMIT, MERGE_TRIES)
+            groups = merge(choice, groups, masks, budget, max_changes, merge_limit, MERGE_TRIES)
+            merge_at, merge_limit = MERGE_STRETCH * merge_at, MERGE_WIDER * merge_limit
             masks = build_masks(choice, groups)
             n_words = masks.row.shape[1]
             mask, spare = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
@@ -254,9 +281,34 @@ def branch(
         if arena[top_box, AGE] < age:  # seen by older masks: bound it again
             n_todo = 1
             continue
+        if nodes >= climb_at and not any_plan:
+            climb_at = 2 * nodes
+            for a in range(n_active):
+                c = _class_of(choice, boxes[top_box], a)
+                position[a] = choice.item[choice.table[a, ROW] + c, POSITION]
+            if climb_to(moves, active, residual, climb, goal, position, budget):
+                improve(moves, active, residual, climb, goal, position)
+                has, budget, best_changes = True, 0, 0
+                for a in range(n_active):
+                    c = _class_with(choice, a, position[a])
+                    best_box[2 * a], best_box[2 * a + 1] = c, c
+                    budget += choice.item[choice.table[a, ROW] + c, COST]
+                    best_changes += c != choice.table[a, HOME]
         a, c = arena[top_box, SPLIT_FEATURE], arena[top_box, SPLIT_CLASS]
-        todo[0, 2 * a + 1], todo[1, 2 * a] = c - 1, c
         n_todo = 2
+        if c >= 0:
+            todo[0, 2 * a + 1], todo[1, 2 * a] = c - 1, c
+            continue
+        home = choice.table[a, HOME]
+        todo[0, 2 * a], todo[0, 2 * a + 1] = home, home
+        todo[1, 2 * a] = home + 1
+        if boxes[top_box, 2 * a + 1] == home:
+            todo[1, 2 * a], todo[1, 2 * a + 1] = boxes[top_box, 2 * a], home - 1
+        elif boxes[top_box, 2 * a] < home:
+            for k in range(2 * n_active):
+                todo[2, k] = boxes[top_box, k]
+            todo[2, 2 * a + 1] = home - 1
+            n_todo = 3
 
     result = np.empty(len(moves.start), np.int64)
     for j in range(len(result)):
@@ -288,9 +340,9 @@ def best_score(
         more = np.nextafter(score[0], np.inf)
         if forest.single:
             more = float(np.nextafter(np.float32(score[0]), np.float32(np.inf)))
-        asked = Goal(more * forest.divisor, goal.eps, goal.max_changes)
+        asked = Goal(more, more * forest.divisor, goal.eps, goal.max_changes)
         found = branch(
-            forest, space, moves, active, residual, asked, position, False, True, node_budget - number[1]
+            forest, space, moves, active, residual, climb, asked, position, False, True, node_budget - number[1]
         )  # fmt: skip
         number[1] += found.nodes
         if found.status != FOUND:
@@ -333,20 +385,22 @@ def solve_moves(
     int64[n]
         Position of every feature under the plan (or at the best score).
     """
-    goal = Goal(cut * forest.divisor, eps, max_changes)
+    goal = Goal(cut, cut * forest.divisor, eps, max_changes)
     active = activate(space, moves)
     n_active = len(active.table)
     if max_changes > n_active:
-        goal = Goal(goal.need, eps, n_active)
+        goal = Goal(cut, goal.need, eps, n_active)
     residual = specialise(forest, space, moves, active)
     climb = make_climb(active)
     held = np.empty(n_active, np.int64)
     has = False
     if np.isfinite(goal.need) and n_active > 0:
-        has = climb_to(moves, active, residual, climb, goal, held)
+        for a in range(n_active):
+            held[a] = active.table[a, START]
+        has = climb_to(moves, active, residual, climb, goal, held, UNBOUNDED)
         if has:
             improve(moves, active, residual, climb, goal, held)
-    found = branch(forest, space, moves, active, residual, goal, held, has, False, node_budget)
+    found = branch(forest, space, moves, active, residual, climb, goal, held, has, False, node_budget)
     number[0], number[1], number[2] = found.status, found.proven, found.cost
     number[3], number[4] = found.bound, found.nodes
     point = found.point
@@ -357,28 +411,3 @@ def solve_moves(
         for a in range(n_active):
             point[active.table[a, OF]] = held[a]
     return point
-
-
-@kernel
-def solve_rows(
-    forest: Forest, space: Space, rows: Rows, chosen: np.ndarray, cut: np.ndarray, max_changes: int, eps: float,
-    node_budget: int, best_budget: int, number: np.ndarray, score: np.ndarray, best: np.ndarray, value: np.ndarray,
-) -> int:  # fmt: skip
-    """Solve the chosen rows of a chunk one after the other (see `solve_moves`; arrays have one row for each).
-
-    `value` (float64[k, n]) receives the value or level of every feature. Returns -1, or a feature for which some move
-    costs more than the limit; then nothing from that row on was solved.
-    """
-    for i in range(len(chosen)):
-        moves = build_moves(space, rows, chosen[i])
-        n = len(moves.start)
-        for j in range(n):
-            for k in range(moves.offset[j], moves.offset[j + 1]):
-                if moves.cost[k] > COST_LIMIT:
-                    return j
-        point = solve_moves(
-            forest, space, moves, max_changes, cut[i], eps, node_budget, best_budget, number[i], score[i], best[i]
-        )
-        for j in range(n):
-            value[i, j] = moves.value[moves.offset[j] + point[j]]
-    return -1

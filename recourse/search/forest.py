@@ -107,7 +107,7 @@ class Residual(NamedTuple):
     Tests are on active features: a run goes right when position >= cut, a set left when its position is in sets[cut].
     """
 
-    node: np.ndarray  # int64[n_nodes, 4]: active feature (-1 at a leaf), cut, left, right
+    node: np.ndarray  # int32[n_nodes, 4]: active feature (-1 at a leaf), cut, left, right
     value: np.ndarray  # float64[n_nodes]
     root: np.ndarray  # int64[n_trees left]
     sets: np.ndarray  # uint64[n_sets, n_words], positions that go left
@@ -135,16 +135,15 @@ def has_bit(words: np.ndarray, row: int, place: int, bit: int) -> bool:
 
 @inner
 def specialise(forest: Forest, space: Space, moves: Moves, active: Active) -> Residual:
-    """Walk every tree with the applicant's moves: fixed features decide, tests that all positions pass vanish.
+    """Copy what the applicant's moves can reach: fixed features decide, tests that all positions pass vanish.
 
-    A residual node is written for each test that still divides the positions which reach it, so shared subtrees of the
-    forest are unfolded and no test repeats one above it.
+    Shared subtrees of the forest are unfolded. A test may still repeat one above it: walks keep the box they are in.
     """
-    n_active, n_runs, n_words = len(active.table), active.n_runs, active.n_words
+    n_runs, n_words = active.n_runs, active.n_words
     number = np.empty(len(moves.start), np.int64)
     for j in range(len(number)):
         number[j] = -1
-    for a in range(n_active):
+    for a in range(len(active.table)):
         number[active.table[a, OF]] = a
     # positions below each cut, looked up many times
     below_start = np.zeros(n_runs + 1, np.int64)
@@ -159,77 +158,45 @@ def specialise(forest: Forest, space: Space, moves: Moves, active: Active) -> Re
                 p += 1
             below[below_start[a] + cut] = p
 
-    node_out, value = np.empty((512, 4), np.int64), np.empty(512, np.float64)
+    node_out, value = np.empty((1024, 4), np.int32), np.empty(1024, np.float64)
     root = np.empty(len(forest.root), np.int64)
     sets = np.empty((8, n_words), np.uint64)
+    entry = np.empty((256, 3), np.int64)  # forest node, residual parent, side
     n_nodes, n_roots, n_sets = 0, 0, 0
     constant = forest.base
-
-    # the box of positions that reach the present node, and how to get back to an earlier one
-    low, high = np.empty(n_active, np.int64), np.empty(n_active, np.int64)
-    member = np.empty((n_active, n_words), np.uint64)
-    for a in range(n_active):
-        low[a], high[a] = 0, active.table[a, SIZE] - 1
-        fill_bits(member, a, active.table[a, SIZE])
-    entry = np.empty((128, 4), np.int64)  # forest node, residual parent, side, mark on the trail
-    trail, trail_words = np.empty((128, 3), np.int64), np.empty((128, n_words), np.uint64)
-    n_trail = 0
     for t in range(len(forest.root)):
         n_entries = 1
-        entry[0, 0], entry[0, 1], entry[0, 2], entry[0, 3] = forest.root[t], -1, 0, 0
+        entry[0, 0], entry[0, 1], entry[0, 2] = forest.root[t], -1, 0
         while n_entries > 0:
             n_entries -= 1
             node, parent, side = entry[n_entries, 0], entry[n_entries, 1], entry[n_entries, 2]
-            while n_trail > entry[n_entries, 3]:
-                n_trail -= 1
-                a = trail[n_trail, 0]
-                low[a], high[a] = trail[n_trail, 1], trail[n_trail, 2]
-                for w in range(n_words):
-                    member[a, w] = trail_words[n_trail, w]
-            if parent >= 0:
-                a, cut = node_out[parent, FEATURE], node_out[parent, CUT]
-                if n_trail == len(trail):
-                    trail, trail_words = taller(trail), taller(trail_words)
-                trail[n_trail, 0], trail[n_trail, 1], trail[n_trail, 2] = a, low[a], high[a]
-                for w in range(n_words):
-                    trail_words[n_trail, w] = member[a, w]
-                n_trail += 1
-                if a >= n_runs:
-                    for w in range(n_words):
-                        member[a, w] &= sets[cut, w] if side == 0 else ~sets[cut, w]
-                elif side == 0:
-                    high[a] = cut - 1
-                else:
-                    low[a] = cut
-            # follow the tests that do not divide
-            a, cut = -1, 0
-            while forest.node[node, FEATURE] >= 0:
+            a, cut, j = -1, 0, -1
+            while True:
                 j = forest.node[node, FEATURE]
+                if j < 0:
+                    break
                 a = number[j]
-                side_taken = 0  # 1 left, 2 right, 3 both
+                go = 0  # 1 left, 2 right, 3 both
                 if a < 0:
-                    cell = moves.cell[moves.offset[j]]
-                    side_taken = 1 if goes_left(forest, space.categorical, node, cell) else 2
+                    go = 1 if goes_left(forest, space.categorical, node, moves.cell[moves.offset[j]]) else 2
                 elif a < n_runs:
                     cut = below[below_start[a] + forest.node[node, CUT]]
-                    side_taken = 1 if cut > high[a] else (2 if cut <= low[a] else 3)
+                    go = 1 if cut >= active.table[a, SIZE] else (2 if cut == 0 else 3)
                 else:
                     if n_sets == len(sets):
                         sets = taller(sets)
                     for w in range(n_words):
                         sets[n_sets, w] = NONE
                     for p in range(active.table[a, SIZE]):
-                        if has_bit(member, a, 0, p):
-                            if goes_left(forest, space.categorical, node, moves.cell[active.table[a, OFFSET] + p]):
-                                sets[n_sets, p >> 6] |= ONE << np.uint64(p & 63)
-                                side_taken |= 1
-                            else:
-                                side_taken |= 2
-                if side_taken == 3:
+                        if goes_left(forest, space.categorical, node, moves.cell[active.table[a, OFFSET] + p]):
+                            sets[n_sets, p >> 6] |= ONE << np.uint64(p & 63)
+                            go |= 1
+                        else:
+                            go |= 2
+                if go == 3:
                     break
-                node = forest.node[node, LEFT] if side_taken == 1 else forest.node[node, RIGHT]
-            leaf = forest.node[node, FEATURE] < 0
-            if leaf and parent < 0:
+                node = forest.node[node, LEFT] if go == 1 else forest.node[node, RIGHT]
+            if j < 0 and parent < 0:
                 constant += forest.value[node]
                 continue
             if n_nodes == len(value):
@@ -238,9 +205,9 @@ def specialise(forest: Forest, space: Space, moves: Moves, active: Active) -> Re
                 root[n_roots] = n_nodes
                 n_roots += 1
             else:
-                node_out[parent, LEFT if side == 0 else RIGHT] = n_nodes
+                node_out[parent, LEFT + side] = n_nodes
             value[n_nodes] = forest.value[node]
-            if leaf:
+            if j < 0:
                 node_out[n_nodes, FEATURE] = -1
                 n_nodes += 1
                 continue
@@ -250,29 +217,12 @@ def specialise(forest: Forest, space: Space, moves: Moves, active: Active) -> Re
             node_out[n_nodes, FEATURE], node_out[n_nodes, CUT] = a, cut
             if n_entries + 2 > len(entry):
                 entry = taller(entry)
-            for side in range(2):
-                entry[n_entries, 0] = forest.node[node, RIGHT if side == 0 else LEFT]
-                entry[n_entries, 1], entry[n_entries, 2], entry[n_entries, 3] = n_nodes, 1 - side, n_trail
-                n_entries += 1
+            entry[n_entries, 0], entry[n_entries, 1], entry[n_entries, 2] = forest.node[node, RIGHT], n_nodes, 1
+            entry[n_entries + 1, 0], entry[n_entries + 1, 1] = forest.node[node, LEFT], n_nodes
+            entry[n_entries + 1, 2] = 0
+            n_entries += 2
             n_nodes += 1
-        while n_trail > 0:
-            n_trail -= 1
-            a = trail[n_trail, 0]
-            low[a], high[a] = trail[n_trail, 1], trail[n_trail, 2]
-            for w in range(n_words):
-                member[a, w] = trail_words[n_trail, w]
     return Residual(node_out, value, root[:n_roots], sets, constant)
-
-
-@inner
-def residual_leaf(residual: Residual, n_runs: int, tree: int, position: np.ndarray) -> int:
-    """Leaf node of a residual tree at a point of active positions."""
-    node = residual.root[tree]
-    while residual.node[node, FEATURE] >= 0:
-        a, cut = residual.node[node, FEATURE], residual.node[node, CUT]
-        left = position[a] < cut if a < n_runs else has_bit(residual.sets, cut, 0, position[a])
-        node = residual.node[node, LEFT] if left else residual.node[node, RIGHT]
-    return node
 
 
 @inner

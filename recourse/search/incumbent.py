@@ -27,13 +27,14 @@ from .forest import (
     has_bit,
 )
 from .jit import inner
-from .moves import UNBOUNDED, Moves, Space
+from .moves import Moves, Space
 
 
 class Goal(NamedTuple):
     """What a plan must reach, and within how many changes."""
 
-    need: float  # the cut on the raw score, times the divisor
+    cut: float  # smallest raw score that is approved
+    need: float  # the cut times the divisor: what our sums must reach, within eps
     eps: float  # bound on the difference between our sums and the native one
     max_changes: int
 
@@ -149,7 +150,7 @@ def approves(
         return True
     if total < goal.need - goal.eps:
         return False
-    return native_score(forest, space, moves, active, position) >= goal.need / forest.divisor
+    return native_score(forest, space, moves, active, position) >= goal.cut
 
 
 @inner
@@ -171,8 +172,10 @@ def cost_at(moves: Moves, active: Active, a: int, p: int) -> int:
 
 
 @inner
-def climb_to(moves: Moves, active: Active, residual: Residual, climb: Climb, goal: Goal, position: np.ndarray) -> bool:
-    """Write an approved point to `position`; False when the climb never gets to one.
+def climb_to(
+    moves: Moves, active: Active, residual: Residual, climb: Climb, goal: Goal, position: np.ndarray, best: int
+) -> bool:
+    """Climb from a point to an approved one that costs less than `best`, in place; False without one.
 
     The climb takes the move with the most score per cost. At every point on the way the cheapest single move that
     finishes is a plan; the cheapest of these plans is kept, and the climb ends when it has become dearer than that.
@@ -180,9 +183,12 @@ def climb_to(moves: Moves, active: Active, residual: Residual, climb: Climb, goa
     n_active = len(active.table)
     enough = goal.need + goal.eps
     here_at = np.empty(n_active, np.int64)
+    spent, changes = 0, 0
+    done = False
     for a in range(n_active):
-        here_at[a] = active.table[a, START]
-    best, spent, changes = UNBOUNDED, 0, 0
+        here_at[a] = position[a]
+        spent += cost_at(moves, active, a, here_at[a])
+        changes += here_at[a] != active.table[a, START]
     for _ in range(8 * n_active + 8):
         here = deviations(residual, active, climb, here_at)
         best_ratio = 0.0
@@ -202,6 +208,7 @@ def climb_to(moves: Moves, active: Active, residual: Residual, climb: Climb, goa
                     if ratio > best_ratio:
                         best_ratio, step_a, step_p = ratio, a, p
         if finish_a >= 0:
+            done = True
             for a in range(n_active):
                 position[a] = here_at[a]
             position[finish_a] = finish_p
@@ -213,12 +220,12 @@ def climb_to(moves: Moves, active: Active, residual: Residual, climb: Climb, goa
         here_at[step_a] = step_p
         if spent >= best:
             break
-    return best < UNBOUNDED
+    return done
 
 
 @inner
 def improve(moves: Moves, active: Active, residual: Residual, climb: Climb, goal: Goal, position: np.ndarray) -> None:
-    """Lower an approved point in place: single changes first, then one change taken back for a cheaper one elsewhere."""
+    """Lower an approved point in place: single changes first, then one taken back for a cheaper one elsewhere."""
     n_active = len(active.table)
     enough = goal.need + goal.eps
     while True:

@@ -8,9 +8,11 @@ numpy's own functions are kept out.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 
-_FLAGS = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
+_FLAGS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
 
 kernel = numba.njit(**_FLAGS)
 inner = numba.njit(**_FLAGS, no_cpython_wrapper=True, no_cfunc_wrapper=True)

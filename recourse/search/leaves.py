@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .arena import longer, taller
+from .bits import first_bit
 from .forest import (
     CUT,
     FEATURE,
@@ -14,7 +15,6 @@ from .forest import (
     NONE,
     OFFSET,
     ONE,
-    RIGHT,
     SIZE,
     START,
     Active,
@@ -89,46 +89,68 @@ def collect(
     first = np.zeros(len(residual.root) + 1, np.int64)
     n_groups, n_leaves = 0, 0
     constant = residual.constant
-    entry = np.empty((128, 4), np.int64)  # node, parent, side, mark on the trail
+    entry = np.empty((128, 3), np.int64)  # node, side, mark on the trail
     trail = np.empty((128, 4), np.int64)  # feature, its low, high and cost before
     trail_words = np.empty((128, n_words), np.uint64)
-    n_trail, total = 0, 0
+    total = 0
+    changes = 0
     for t in range(len(residual.root)):
         begin = n_leaves
-        n_entries = 1
-        entry[0, 0], entry[0, 1], entry[0, 2], entry[0, 3] = residual.root[t], -1, 0, 0
-        while n_entries > 0:
-            n_entries -= 1
-            node, parent, side = entry[n_entries, 0], entry[n_entries, 1], entry[n_entries, 2]
-            total += _undo(trail, trail_words, n_trail, entry[n_entries, 3], low, high, own, member)
-            n_trail = entry[n_entries, 3]
-            if parent >= 0:
-                a, cut = residual.node[parent, FEATURE], residual.node[parent, CUT]
-                if n_trail == len(trail):
-                    trail, trail_words = taller(trail), taller(trail_words)
-                trail[n_trail, 0], trail[n_trail, 1], trail[n_trail, 2], trail[n_trail, 3] = a, low[a], high[a], own[a]
-                for w in range(n_words):
-                    trail_words[n_trail, w] = member[a, w]
-                n_trail += 1
-                if a < n_runs:
-                    if side == 0:
-                        high[a] = min(high[a], cut - 1)
-                    else:
-                        low[a] = max(low[a], cut)
-                    if low[a] > high[a]:
-                        continue
-                    p = nearest(active.table[a, START], low[a], high[a])
-                else:
+        n_entries, n_trail, node = 0, 0, residual.root[t]
+        while True:
+            if residual.node[node, FEATURE] < 0:
+                if n_leaves == len(value):
+                    value, box, sets = longer(value), taller(box), taller(sets)
+                value[n_leaves] = residual.value[node]
+                for a in range(n_runs):
+                    box[n_leaves, 2 * a], box[n_leaves, 2 * a + 1] = low[a], high[a]
+                for a in range(n_runs, n_active):
                     for w in range(n_words):
-                        member[a, w] &= residual.sets[cut, w] if side == 0 else ~residual.sets[cut, w]
-                    p = first_member(member, a, 0, n_words)
+                        sets[n_leaves, (a - n_runs) * n_words + w] = member[a, w]
+                n_leaves += 1
+            else:
+                if n_entries + 2 > len(entry):
+                    entry = taller(entry)
+                entry[n_entries, 0], entry[n_entries, 1], entry[n_entries, 2] = node, 1, n_trail
+                entry[n_entries + 1, 0], entry[n_entries + 1, 1], entry[n_entries + 1, 2] = node, 0, n_trail
+                n_entries += 2
+            # the next side of a test that some plan within the budget can take
+            found = False
+            while n_entries > 0 and not found:
+                n_entries -= 1
+                parent, side = entry[n_entries, 0], entry[n_entries, 1]
+                while n_trail > entry[n_entries, 2]:
+                    n_trail -= 1
+                    total += _undo(trail, trail_words, n_trail, n_runs, low, high, own, member)
+                a, cut = np.int64(residual.node[parent, FEATURE]), np.int64(residual.node[parent, CUT])
+                if a < n_runs:
+                    begin_p, end_p = (low[a], min(high[a], cut - 1)) if side == 0 else (max(low[a], cut), high[a])
+                    if begin_p > end_p:
+                        continue
+                    p = nearest(active.table[a, START], begin_p, end_p)
+                else:
+                    begin_p, end_p, p = 0, 0, -1
+                    for w in range(n_words):
+                        rest = member[a, w] & (residual.sets[cut, w] if side == 0 else ~residual.sets[cut, w])
+                        if p < 0 and rest != NONE:
+                            p = 64 * w + first_bit(rest)
                     if p < 0:
                         continue
                 cost = moves.cost[active.table[a, OFFSET] + p]
+                if total + cost - own[a] > budget:
+                    continue
+                if n_trail == len(trail):
+                    trail, trail_words = taller(trail), taller(trail_words)
+                trail[n_trail, 0], trail[n_trail, 1], trail[n_trail, 2], trail[n_trail, 3] = a, low[a], high[a], own[a]
+                if a < n_runs:
+                    low[a], high[a] = begin_p, end_p
+                else:
+                    for w in range(n_words):
+                        trail_words[n_trail, w] = member[a, w]
+                        member[a, w] &= residual.sets[cut, w] if side == 0 else ~residual.sets[cut, w]
+                n_trail += 1
                 total += cost - own[a]
                 own[a] = cost
-                if total > budget:
-                    continue
                 if max_changes < n_active:
                     changes = 0
                     for b in range(n_active):
@@ -136,26 +158,13 @@ def collect(
                         changes += (s < low[b] or s > high[b]) if b < n_runs else (member[b, 0] & ONE == NONE)
                     if changes > max_changes:
                         continue
-            if residual.node[node, FEATURE] >= 0:
-                if n_entries + 2 > len(entry):
-                    entry = taller(entry)
-                entry[n_entries, 0], entry[n_entries, 1] = residual.node[node, RIGHT], node
-                entry[n_entries, 2], entry[n_entries, 3] = 1, n_trail
-                entry[n_entries + 1, 0], entry[n_entries + 1, 1] = residual.node[node, LEFT], node
-                entry[n_entries + 1, 2], entry[n_entries + 1, 3] = 0, n_trail
-                n_entries += 2
-                continue
-            if n_leaves == len(value):
-                value, box, sets = longer(value), taller(box), taller(sets)
-            value[n_leaves] = residual.value[node]
-            for a in range(n_runs):
-                box[n_leaves, 2 * a], box[n_leaves, 2 * a + 1] = low[a], high[a]
-            for a in range(n_runs, n_active):
-                for w in range(n_words):
-                    sets[n_leaves, (a - n_runs) * n_words + w] = member[a, w]
-            n_leaves += 1
-        total += _undo(trail, trail_words, n_trail, 0, low, high, own, member)
-        n_trail = 0
+                node = np.int64(residual.node[parent, LEFT + side])
+                found = True
+            if not found:
+                break
+        while n_trail > 0:
+            n_trail -= 1
+            total += _undo(trail, trail_words, n_trail, n_runs, low, high, own, member)
         if n_leaves == begin + 1:
             constant += value[begin]
             n_leaves = begin
@@ -167,18 +176,16 @@ def collect(
 
 @inner
 def _undo(
-    trail: np.ndarray, words: np.ndarray, n: int, mark: int, low: np.ndarray, high: np.ndarray, own: np.ndarray,
+    trail: np.ndarray, words: np.ndarray, k: int, n_runs: int, low: np.ndarray, high: np.ndarray, own: np.ndarray,
     member: np.ndarray,
 ) -> int:  # fmt: skip
-    """Take back the steps of the trail from n down to the mark; return by how much the cost changes."""
-    change = 0
-    while n > mark:
-        n -= 1
-        a = trail[n, 0]
-        change += trail[n, 3] - own[a]
-        low[a], high[a], own[a] = trail[n, 1], trail[n, 2], trail[n, 3]
+    """Take back step k of the trail; return by how much the cost changes."""
+    a = trail[k, 0]
+    change = trail[k, 3] - own[a]
+    low[a], high[a], own[a] = trail[k, 1], trail[k, 2], trail[k, 3]
+    if a >= n_runs:
         for w in range(words.shape[1]):
-            member[a, w] = words[n, w]
+            member[a, w] = words[k, w]
     return change
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from .bits import first_bit
 from .forest import NONE, ONE, has_bit
 from .jit import inner
-from .leaves import COUNT, HOME, ROW, Choice, Groups, nearest
+from .leaves import COST, COUNT, HOME, ROW, Choice, Groups
 
 
 class Masks(NamedTuple):
@@ -25,6 +25,19 @@ class Masks(NamedTuple):
     # (for sets only the last is filled), then all leaves
     row: np.ndarray
     n_classes: int
+    touch_start: np.ndarray  # int64[n_leaves + 1]
+    touch: np.ndarray  # int16[...], the features that each leaf restricts
+
+
+@inner
+def _touches(choice: Choice, groups: Groups, i: int, a: int) -> bool:
+    """Whether a leaf does not admit every class of a feature."""
+    if a < choice.n_runs:
+        return groups.box[i, 2 * a] > 0 or groups.box[i, 2 * a + 1] < choice.table[a, COUNT] - 1
+    for c in range(choice.table[a, COUNT]):
+        if not has_bit(groups.member, i, (a - choice.n_runs) * choice.n_words, c):
+            return True
+    return False
 
 
 @inner
@@ -36,6 +49,8 @@ def build_masks(choice: Choice, groups: Groups) -> Masks:
         word[g + 1] = word[g] + (groups.first[g + 1] - groups.first[g] + 63) // 64
     n_words = word[n_groups]
     row = np.zeros((3 * n_classes + 1, n_words), np.uint64)
+    touch_start, touch = np.zeros(len(groups.value) + 1, np.int64), np.empty(len(groups.value) * n_active, np.int16)
+    n_touch = 0
     for g in range(n_groups):
         for i in range(groups.first[g], groups.first[g + 1]):
             k = i - groups.first[g]
@@ -43,6 +58,9 @@ def build_masks(choice: Choice, groups: Groups) -> Masks:
             row[3 * n_classes, w] |= bit
             for a in range(n_active):
                 begin = choice.table[a, ROW]
+                if _touches(choice, groups, i, a):
+                    touch[n_touch] = a
+                    n_touch += 1
                 if a < choice.n_runs:
                     row[begin + groups.box[i, 2 * a], w] |= bit
                     row[n_classes + begin + groups.box[i, 2 * a + 1], w] |= bit
@@ -50,6 +68,7 @@ def build_masks(choice: Choice, groups: Groups) -> Masks:
                     for c in range(choice.table[a, COUNT]):
                         if has_bit(groups.member, i, (a - choice.n_runs) * choice.n_words, c):
                             row[2 * n_classes + begin + c, w] |= bit
+            touch_start[i + 1] = n_touch
     for a in range(choice.n_runs):
         begin, end = choice.table[a, ROW], choice.table[a, ROW] + choice.table[a, COUNT]
         for c in range(begin + 1, end):
@@ -61,7 +80,7 @@ def build_masks(choice: Choice, groups: Groups) -> Masks:
         for c in range(begin, end):
             for w in range(n_words):
                 row[2 * n_classes + c, w] = row[c, w] & row[n_classes + c, w]
-    return Masks(word, row, n_classes)
+    return Masks(word, row, n_classes, touch_start, touch)
 
 
 @inner
@@ -93,15 +112,18 @@ def mask_box(choice: Choice, masks: Masks, box: np.ndarray, out: np.ndarray, spa
 
 
 @inner
-def mask_point(choice: Choice, masks: Masks, point: np.ndarray, out: np.ndarray) -> None:
-    """Leaves of one point: exactly one bit a group, if the point lies within the budget of the groups."""
+def mask_point(
+    choice: Choice, masks: Masks, box: np.ndarray, mask: np.ndarray, point: np.ndarray, out: np.ndarray
+) -> None:
+    """Leaves of one point of a box: exactly one bit a group, if the point lies within the budget of the groups."""
     n_words, n_classes = masks.row.shape[1], masks.n_classes
     for w in range(n_words):
-        out[w] = masks.row[3 * n_classes, w]
+        out[w] = mask[w]
     for a in range(len(choice.table)):
-        r = 2 * n_classes + choice.table[a, ROW] + point[a]
-        for w in range(n_words):
-            out[w] &= masks.row[r, w]
+        if box[2 * a] < box[2 * a + 1]:
+            r = 2 * n_classes + choice.table[a, ROW] + point[a]
+            for w in range(n_words):
+                out[w] &= masks.row[r, w]
 
 
 @inner
@@ -126,6 +148,53 @@ def upper_bound(groups: Groups, masks: Masks, mask: np.ndarray) -> float:
 
 
 @inner
+def strike(
+    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, box: np.ndarray, point: np.ndarray, slack: int,
+    changes_left: int, need: float, total: float,
+) -> float:  # fmt: skip
+    """Lower a bound: strike the best leaves that no point of the box reaches within the budget.
+
+    `slack` is what may be spent beyond the box's cheapest point. Ends early when the bound falls below `need`.
+    """
+    for g in range(len(groups.first) - 1):
+        before, found = 0.0, False
+        for w in range(masks.word[g], masks.word[g + 1]):
+            while mask[w] != NONE:
+                leaf = groups.first[g] + 64 * (w - masks.word[g]) + first_bit(mask[w])
+                extra, more = 0, 0
+                for u in range(masks.touch_start[leaf], masks.touch_start[leaf + 1]):
+                    a = np.int64(masks.touch[u])
+                    p = point[a]
+                    if a < choice.n_runs:
+                        c = min(max(p, np.int64(groups.box[leaf, 2 * a])), np.int64(groups.box[leaf, 2 * a + 1]))
+                    else:
+                        c = p
+                        while c < box[2 * a + 1] and not has_bit(
+                            groups.member, leaf, (a - choice.n_runs) * choice.n_words, c
+                        ):
+                            c += 1
+                    if c != p:
+                        row = choice.table[a, ROW]
+                        extra += choice.item[row + c, COST] - choice.item[row + p, COST]
+                        more += p == choice.table[a, HOME]
+                if extra <= slack and more <= changes_left:
+                    if before != 0.0:
+                        total += groups.value[leaf] - before
+                    found = True
+                    break
+                if before == 0.0:
+                    before = groups.value[leaf]
+                mask[w] &= mask[w] - ONE
+            if found:
+                break
+        if not found:
+            return -np.inf
+        if total < need:
+            return total
+    return total
+
+
+@inner
 def upper_bound_with(groups: Groups, masks: Masks, mask: np.ndarray, r: int) -> float:
     """Sum of the best leaves in the conjunction of a mask and row r; -inf when a group has none."""
     total = groups.constant
@@ -144,24 +213,24 @@ def upper_bound_with(groups: Groups, masks: Masks, mask: np.ndarray, r: int) -> 
 
 @inner
 def tighten(
-    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, box: np.ndarray, need: float, kept: np.ndarray
-) -> int:
+    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, box: np.ndarray, point: np.ndarray, need: float,
+    top: float, gap: np.ndarray, forced: np.ndarray,
+) -> int:  # fmt: skip
     """Drop the cheapest classes of a box that cannot be kept: the bound falls short with them.
 
-    `kept[a]` gets the bound when feature a keeps its cheapest class (inf where it has no other). Returns 0 if the box
-    stays as it is, 1 if it was cut, -1 if it holds no approved point.
+    `gap[a]` bounds by how much the bound `top` falls if feature a keeps its cheapest class, so most features need no
+    look. Returns 0 if the box stays as it is, 1 if it was cut, -1 if it holds no approved point; `forced[0]` names a
+    feature that must leave its cheapest class upward or downward (-1 without one).
     """
     changed = 0
+    forced[0] = -1
     n_classes = masks.n_classes
     for a in range(len(choice.table)):
-        kept[a] = np.inf
         low, high = np.int64(box[2 * a]), np.int64(box[2 * a + 1])
-        if low == high:
+        if low == high or top - gap[a] >= need:
             continue
-        begin = choice.table[a, ROW]
-        p = nearest(choice.table[a, HOME], low, high)
-        kept[a] = upper_bound_with(groups, masks, mask, 2 * n_classes + begin + p)
-        if kept[a] >= need:
+        begin, p = choice.table[a, ROW], point[a]
+        if upper_bound_with(groups, masks, mask, 2 * n_classes + begin + p) >= need:
             continue
         if a >= choice.n_runs:
             box[2 * a] = p + 1
@@ -171,6 +240,7 @@ def tighten(
             below = upper_bound_with(groups, masks, mask, begin + p - 1) >= need
             above = upper_bound_with(groups, masks, mask, n_classes + begin + p + 1) >= need
             if below and above:
+                forced[0] = a
                 continue
             if not below and not above:
                 return -1
@@ -191,46 +261,60 @@ def tighten(
 
 
 @inner
-def split_box(
+def weigh(
     choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, point_mask: np.ndarray, box: np.ndarray,
-    point: np.ndarray, weight: np.ndarray,
-) -> tuple[int, int]:  # fmt: skip
-    """Return the (feature, class) that separates most of the gap between the groups' best leaves and the point's.
+    point: np.ndarray, weight: np.ndarray, gap: np.ndarray,
+) -> float:  # fmt: skip
+    """Spread the gap between the groups' best leaves and the point's over the tests that part them.
 
-    The box is split into the classes below and from the returned class; a feature of -1 says that it is one point.
+    `weight[row + c]` gets what is lost below (or from) class c, `gap[a]` what feature a has a part in. Returns the sum
+    of the point's leaves.
     """
-    n_active = len(choice.table)
-    for a in range(n_active):
+    for a in range(len(choice.table)):
+        gap[a] = 0.0
         for c in range(box[2 * a], box[2 * a + 1] + 1):
             weight[choice.table[a, ROW] + c] = 0.0
+    total = groups.constant
     for g in range(len(groups.first) - 1):
-        best, mine = best_leaf(groups, masks, mask, g), best_leaf(groups, masks, point_mask, g)
-        if best == mine or best < 0:
+        mine = best_leaf(groups, masks, point_mask, g)
+        best = best_leaf(groups, masks, mask, g)
+        total += groups.value[mine]
+        if best == mine:
             continue
-        gap = groups.value[best] - (groups.value[mine] if mine >= 0 else groups.value[groups.first[g + 1] - 1])
-        if gap <= 0.0:
-            continue
-        for a in range(n_active):
-            row = choice.table[a, ROW]
+        lost = groups.value[best] - groups.value[mine]
+        for u in range(masks.touch_start[best], masks.touch_start[best + 1]):
+            a = np.int64(masks.touch[u])
+            row, p = choice.table[a, ROW], point[a]
             if a < choice.n_runs:
-                if groups.box[best, 2 * a] > point[a]:
-                    weight[row + groups.box[best, 2 * a]] += gap
-                elif groups.box[best, 2 * a + 1] < point[a]:
-                    weight[row + groups.box[best, 2 * a + 1] + 1] += gap
-            else:
-                base = (a - choice.n_runs) * choice.n_words
-                if not has_bit(groups.member, best, base, point[a]):
-                    for c in range(box[2 * a] + 1, box[2 * a + 1] + 1):
-                        if has_bit(groups.member, best, base, c):
-                            weight[row + c] += gap
-                            break
+                low, high = np.int64(groups.box[best, 2 * a]), np.int64(groups.box[best, 2 * a + 1])
+                if low > p:
+                    weight[row + low] += lost
+                    gap[a] += lost
+                elif high < p:
+                    weight[row + high + 1] += lost
+                    gap[a] += lost
+            elif not has_bit(groups.member, best, (a - choice.n_runs) * choice.n_words, p):
+                gap[a] += lost
+                for c in range(box[2 * a] + 1, box[2 * a + 1] + 1):
+                    if has_bit(groups.member, best, (a - choice.n_runs) * choice.n_words, c):
+                        weight[row + c] += lost
+                        break
+    return total
+
+
+@inner
+def split_box(choice: Choice, box: np.ndarray, point: np.ndarray, weight: np.ndarray) -> tuple[int, int]:
+    """Return the (feature, class) of most weight; the box is split into the classes below and from it.
+
+    A feature of -1 says that the box is one point.
+    """
     best_a, best_c, most = -1, -1, 0.0
-    for a in range(n_active):
+    for a in range(len(choice.table)):
         for c in range(box[2 * a] + 1, box[2 * a + 1] + 1):
             if weight[choice.table[a, ROW] + c] > most:
                 most, best_a, best_c = weight[choice.table[a, ROW] + c], a, c
     if best_a < 0:
-        for a in range(n_active):
+        for a in range(len(choice.table)):
             if box[2 * a + 1] > box[2 * a]:
                 return a, point[a] + 1 if point[a] < box[2 * a + 1] else point[a]
     return best_a, best_c

@@ -5,27 +5,54 @@ from __future__ import annotations
 import numpy as np
 
 from .arena import longer, taller
-from .forest import has_bit
+from .bits import count_bits, first_bit
+from .forest import NONE, ONE, has_bit
 from .jit import inner
-from .leaves import COUNT, Choice, Groups, joins, select, sort_groups
+from .leaves import COUNT, ROW, Choice, Groups, joins, select, sort_groups
+from .masks import Masks
 
 
 @inner
-def _restricts(choice: Choice, groups: Groups, g: int, a: int) -> bool:
-    """Whether some leaf of a group does not admit every class of a feature."""
-    for i in range(groups.first[g], groups.first[g + 1]):
-        if a < choice.n_runs:
-            if groups.box[i, 2 * a] > 0 or groups.box[i, 2 * a + 1] < choice.table[a, COUNT] - 1:
-                return True
-        else:
-            for c in range(choice.table[a, COUNT]):
-                if not has_bit(groups.member, i, (a - choice.n_runs) * choice.n_words, c):
-                    return True
-    return False
+def _joint_leaves(
+    choice: Choice, masks: Masks, groups: Groups, partner: int, alive: np.ndarray, begin: int, end: int,
+    used: np.ndarray, n_used: int, shared: np.ndarray, n_shared: int, budget: int, max_changes: int, limit: int,
+    n: int, value: np.ndarray, box: np.ndarray, member: np.ndarray,
+) -> int:  # fmt: skip
+    """Write the joint leaves of rows begin:end and a group from row n on; return how many (more than limit: too many).
+
+    The partner's masks name its leaves that agree with a leaf on the features that both restrict.
+    """
+    m = 0
+    n_classes, first = masks.n_classes, groups.first[partner]
+    for i in range(begin, end):
+        for w in range(masks.word[partner], masks.word[partner + 1]):
+            left = alive[w]
+            for u in range(n_shared):
+                a = shared[u]
+                row = choice.table[a, ROW]
+                if a < choice.n_runs:
+                    left &= masks.row[row + box[i, 2 * a + 1], w] & masks.row[n_classes + row + box[i, 2 * a], w]
+                else:
+                    some = NONE
+                    for c in range(choice.table[a, COUNT]):
+                        if has_bit(member, i, (a - choice.n_runs) * choice.n_words, c):
+                            some |= masks.row[2 * n_classes + row + c, w]
+                    left &= some
+            while left != NONE:
+                k = first + 64 * (w - masks.word[partner]) + first_bit(left)
+                left &= left - ONE
+                if joins(choice, box, member, i, k, used, n_used, budget, max_changes, n + m):
+                    value[n + m] = value[i] + value[k]
+                    m += 1
+                    if m > limit:
+                        return m
+    return m
 
 
 @inner
-def merge(choice: Choice, groups: Groups, budget: int, max_changes: int, limit: int, tries: int) -> Groups:
+def merge(
+    choice: Choice, groups: Groups, masks: Masks, budget: int, max_changes: int, limit: int, tries: int
+) -> Groups:
     """Drop the leaves beyond the budget, then join groups greedily while at most `limit` joint leaves remain.
 
     One group grows at a time, smallest first: it takes the partner that brings the fewest new features (then the
@@ -33,7 +60,7 @@ def merge(choice: Choice, groups: Groups, budget: int, max_changes: int, limit: 
     """
     n_groups, n_active = len(groups.first) - 1, len(choice.table)
     n = len(groups.value)
-    size = 2 * n + 2 * limit + 64
+    size = 4 * n + 2 * limit + 64
     value = np.empty(size, np.float64)
     box, member = np.empty((size, groups.box.shape[1]), np.int16), np.empty((size, groups.member.shape[1]), np.uint64)
     for i in range(n):
@@ -42,16 +69,19 @@ def merge(choice: Choice, groups: Groups, budget: int, max_changes: int, limit: 
             box[i, k] = groups.box[i, k]
         for k in range(member.shape[1]):
             member[i, k] = groups.member[i, k]
-    used = np.empty(n_active, np.int64)
+    used, shared = np.empty(n_active, np.int64), np.empty(n_active, np.int64)
     for a in range(n_active):
         used[a] = a
     # a group is count leaves from begin; state 0: open, 1: closed, 2: taken by another
     begin, count = np.empty(n_groups, np.int64), np.empty(n_groups, np.int64)
     state, tried = np.zeros(n_groups, np.int64), np.empty(n_groups, np.int64)
-    uses = np.empty((n_groups, n_active), np.int64)
+    uses, sketch = np.zeros((n_groups, n_active), np.int64), np.zeros(n_groups, np.uint64)
+    alive = np.zeros(masks.row.shape[1], np.uint64)
     for g in range(n_groups):
-        for a in range(n_active):
-            uses[g, a] = _restricts(choice, groups, g, a)
+        for u in range(masks.touch_start[groups.first[g]], masks.touch_start[groups.first[g + 1]]):
+            a = np.int64(masks.touch[u])
+            uses[g, a] = 1
+            sketch[g] |= ONE << np.uint64(a & 63)
         begin[g] = n
         for i in range(groups.first[g], groups.first[g + 1]):
             if n + 1 >= len(value):
@@ -59,6 +89,8 @@ def merge(choice: Choice, groups: Groups, budget: int, max_changes: int, limit: 
             if joins(choice, box, member, i, i, used, n_active, budget, max_changes, n):
                 value[n] = value[i]
                 n += 1
+                k = i - groups.first[g]
+                alive[masks.word[g] + (k >> 6)] |= ONE << np.uint64(k & 63)
         count[g] = n - begin[g]
     grown, failed = -1, 0
     while True:
@@ -71,35 +103,29 @@ def merge(choice: Choice, groups: Groups, budget: int, max_changes: int, limit: 
             failed = 0
             for g in range(n_groups):
                 tried[g] = 0
-        partner, fewest = -1, n_active + 1
+        partner, fewest = -1, 0
         for g in range(n_groups):
-            if g == grown or state[g] != 0 or tried[g]:
-                continue
-            new = 0
-            for a in range(n_active):
-                new += uses[g, a] > uses[grown, a]
-            if new < fewest or (new == fewest and count[g] < count[partner]):
-                partner, fewest = g, new
+            if g != grown and state[g] == 0 and tried[g] == 0:
+                new = 65536 * count_bits(sketch[g] & ~sketch[grown]) + count[g]
+                if partner < 0 or new < fewest:
+                    partner, fewest = g, new
         if partner < 0:
             state[grown], grown = 1, -1
             continue
-        n_used = 0
+        n_used, n_shared = 0, 0
         for a in range(n_active):
             if uses[grown, a] or uses[partner, a]:
                 used[n_used] = a
                 n_used += 1
+            if uses[grown, a] and uses[partner, a]:
+                shared[n_shared] = a
+                n_shared += 1
         while n + limit + 2 > len(value):
             value, box, member = longer(value), taller(box), taller(member)
-        m = 0
-        for i in range(begin[grown], begin[grown] + count[grown]):
-            if m > limit:
-                break
-            for k in range(begin[partner], begin[partner] + count[partner]):
-                if joins(choice, box, member, i, k, used, n_used, budget, max_changes, n + m):
-                    value[n + m] = value[i] + value[k]
-                    m += 1
-                    if m > limit:
-                        break
+        m = _joint_leaves(
+            choice, masks, groups, partner, alive, begin[grown], begin[grown] + count[grown], used, n_used, shared,
+            n_shared, budget, max_changes, limit, n, value, box, member,
+        )  # fmt: skip
         if m > limit:
             tried[partner] = 1
             failed += 1
@@ -117,6 +143,7 @@ def merge(choice: Choice, groups: Groups, budget: int, max_changes: int, limit: 
                             member[i, at] = groups.member[groups.first[partner], at]
         for a in range(n_active):
             uses[grown, a] |= uses[partner, a]
+        sketch[grown] |= sketch[partner]
         begin[grown], count[grown] = n, m
         n += m
         state[partner] = 2

@@ -1,9 +1,9 @@
 """The moves of one applicant: per feature, the cheapest permitted value of each cell of the model, with its cost.
 
 A *cell* is what the model can tell apart: an interval between two thresholds of a number, or one level of a category.
-A *position* is a place in a feature's list of moves. Numbers are listed in the order of their cells, so their costs fall
-towards the start and rise after it; levels are listed by rank, staying first. In both, the cheapest position of an
-interval of positions is the one nearest to the start.
+A *position* is a place in a feature's list of moves. Numbers are listed in the order of their cells, so their costs
+fall towards the start and rise after it; levels are listed by rank, staying first. In both, the cheapest position of
+an interval of positions is the one nearest to the start.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def price(space: Space, j: int, before: float, after: float) -> int:
         cost = 1e6 * (space.weight[j] * size + space.per_change)
     else:
         cost = 1e6 * (space.weight[j] * abs(after - before) / space.unit[j] + space.per_change)
-    return np.int64(np.rint(cost)) if cost < 4.0 * COST_LIMIT else np.int64(4 * COST_LIMIT)
+    return int(np.rint(cost)) if cost < 4.0 * COST_LIMIT else 4 * COST_LIMIT
 
 
 @inner
@@ -169,7 +169,7 @@ def _first_index_reaching(rows: Rows, r: int, j: int, single: bool, threshold: f
 def _home_index(rows: Rows, r: int, j: int) -> int:
     """A grid index near the applicant's value, clipped to where indices are exact."""
     guess = (rows.value[r, j] * float(rows.scale[r, j]) - rows.origin[r, j]) / float(rows.stride[r, j])
-    return np.int64(np.floor(min(max(guess, -4.5e15), 4.5e15)))
+    return int(np.floor(min(max(guess, -4.5e15), 4.5e15)))
 
 
 @inner
