@@ -13,6 +13,7 @@ from typing import Any
 import numba
 
 _FLAGS: dict[str, Any] = {"cache": True, "nogil": True, "fastmath": False, "error_model": "numpy"}
+_BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 kernel = numba.njit(**_FLAGS)
-inner = numba.njit(**_FLAGS, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = numba.njit(**_FLAGS, **_BARE)
