@@ -437,4 +437,4 @@ def _matrix(rows: Sequence[Mapping[str, Value]], model: Model) -> np.ndarray:
         if column.levels is None:
             values = [np.nan if value is None else value for value in values]
         columns[column.name] = values
-    return encode_frame(pd.DataFrame(columns), model.columns)
+    return encode_frame(pd.DataFrame(columns, columns=pd.Index(list(columns), dtype=object)), model.columns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from .checking import check_many
-from .errors import CheckFailed, DataError, InputError, PolicyError
+from .errors import CheckFailed, DataError, InputError, ModelError, PolicyError
 from .linear import LinearSearch
 from .models import read_model
-from .models.base import Model
+from .models.base import Model, RefusedCell
 from .plan import BestScore, Certificate, Change, Outcome, Plan, Provenance, Status
 from .policy import Policy, check_costs
 from .population import Population, as_pandas
@@ -26,9 +27,11 @@ from .values import Value, format_value, parse_value, plain
 if TYPE_CHECKING:
     from .policy import Feature
 
-_CHUNK = 512  # rows encoded, scored and checked together
+_CHUNK = 512  # rows encoded together; while one chunk is handed out, the next is searched
+_VALIDATED = 8 * _CHUNK  # rows validated together
+_GATHERED = 128  # most rows decoded, scored natively and checked together
+_LINGER = 0.02  # seconds that a finished row waits for others to be checked with
 _BEST_NODES = 20_000  # largest part of the budget for the best score where no plan exists
-_TASK = 32  # rows that one thread searches before it looks for the next
 _STATUSES: tuple[Status, ...] = ("found", "none_exists", "none_found")
 
 
@@ -80,13 +83,15 @@ class _Answers(NamedTuple):
 class _Chunk(NamedTuple):
     """Rows on their way through the search."""
 
-    frame: pd.DataFrame
     ids: list[str]
+    records: list[dict[str, Value]]  # raw values
+    encoded: Encoded
     scores: np.ndarray
     thresholds: np.ndarray
-    refused: np.ndarray  # int64[k]
+    refused: np.ndarray  # int64[k], the rows that are searched
+    place: dict[int, int]  # row -> its place among the refused
     answers: _Answers
-    tasks: list[Future[None]]
+    tasks: list[Future[None]]  # one for each refused row
 
 
 class Finder:
@@ -157,6 +162,7 @@ class Finder:
                 levels=policy.levels,
                 allow_pickle=allow_pickle,
             )
+        _require_agreement(model, policy)
         if population is None:
             if policy.cost.unit != "raw":
                 raise PolicyError(
@@ -174,6 +180,7 @@ class Finder:
         self.budget = Budget() if budget is None else budget
         self._problem: Problem = build_problem(model, policy, population)
         self._search = _search_for(self._problem, self.budget)
+        self._shown = frozenset(name for name, feature in policy.features.items() if feature.role != "protected")
 
     @property
     def provenance(self) -> Provenance:
@@ -222,8 +229,9 @@ class Finder:
     ) -> Iterator[Outcome]:
         """Yield the outcome of every row, in the order of the rows.
 
-        Rows are searched side by side, and the answers do not depend on how many at a time. All rows are validated
-        when the first outcome is asked for, before any search.
+        Rows are searched side by side, and the answers do not depend on how many at a time. An outcome is handed out
+        as soon as it and those before it are there; how far the search runs ahead is limited, so memory does not grow
+        with the rows. All rows are validated, and scored by the model, when the first outcome is asked for.
 
         Parameters
         ----------
@@ -241,12 +249,19 @@ class Finder:
         Raises
         ------
         DataError
-            If a column is missing or a value cannot be used; names column, row and remedy.
+            If a column is missing or a value cannot be used; names column, row and remedy. If ids stand twice, or
+            ids or thresholds are not one for each row.
         """
         table = as_pandas(frame)
         names = [str(label) for label in (table.index if ids is None else ids)]
         if len(names) != len(table):
             raise DataError(f"{len(names)} ids were given for {len(table)} rows")
+        if len(set(names)) != len(names):
+            seen: set[str] = set()
+            twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise DataError(
+                f"the id {twice!r} stands twice. Give `ids` that tell applicants apart, or call reset_index() first."
+            )
         cuts = self._thresholds(thresholds, len(table))
         workers = _processors() if threads is None else threads
         if workers < 1:
@@ -267,11 +282,11 @@ class Finder:
         for begin in range(0, len(table), _CHUNK):
             part = table.iloc[begin : begin + _CHUNK]
             try:
-                self._problem.encode(part)
+                self._scores(part)
             except DataError:
                 for i in range(len(part)):
                     try:
-                        self._problem.encode(part.iloc[i : i + 1])
+                        self._scores(part.iloc[i : i + 1])
                     except DataError as error:
                         found.append((part.index[i], str(error)))
         return found
@@ -299,14 +314,22 @@ class Finder:
             raise DataError(f"thresholds: row {int(np.flatnonzero(~np.isfinite(cuts))[0])} is not a finite number")
         return cuts
 
+    def _scores(self, frame: pd.DataFrame) -> np.ndarray:
+        """Validate rows and return their native scores; what the library refuses is named by the frame's index."""
+        matrix = self._problem.encode(frame).matrix
+        if not len(matrix):
+            return np.empty(0)
+        try:
+            return self.model.score(matrix)
+        except RefusedCell as refused:
+            raise DataError(refused.words(frame.index[refused.row])) from None
+
     def _run(
         self, table: pd.DataFrame, ids: list[str], cuts: np.ndarray, workers: int, progress: Any
     ) -> Iterator[Outcome]:
-        if len(table) == 0:
-            self._problem.encode(table)
-            return
-        for begin in range(0, len(table), 8 * _CHUNK):
-            self._problem.encode(table.iloc[begin : begin + 8 * _CHUNK])
+        scores = np.empty(len(table))
+        for begin in range(0, max(1, len(table)), _VALIDATED):
+            scores[begin : begin + _VALIDATED] = self._scores(table.iloc[begin : begin + _VALIDATED])
         provenance = self.provenance
         with contextlib.ExitStack() as stack:
             advance = stack.enter_context(_progress(progress, len(table)))
@@ -317,86 +340,76 @@ class Finder:
                 part = slice(begin, begin + _CHUNK)
                 following = None
                 if begin < len(table):
-                    following = self._begin(table.iloc[part], ids[part], cuts[part], pool)
+                    following = self._begin(table.iloc[part], ids[part], scores[part], cuts[part], pool)
                 if ahead is not None:
-                    for outcome in self._finish(ahead, provenance):
-                        done += 1
-                        advance(done)
-                        yield outcome
+                    for rows in _finished(ahead):
+                        for outcome in self._finish(ahead, rows, provenance):
+                            done += 1
+                            advance(done)
+                            yield outcome
                 ahead = following
 
-    def _begin(self, frame: pd.DataFrame, ids: list[str], thresholds: np.ndarray, pool: ThreadPoolExecutor) -> _Chunk:
-        """Decide on a chunk natively and start the search for those refused."""
+    def _begin(
+        self, frame: pd.DataFrame, ids: list[str], scores: np.ndarray, thresholds: np.ndarray, pool: ThreadPoolExecutor
+    ) -> _Chunk:
+        """Start the search for those rows of a chunk that are refused."""
         encoded = self._problem.encode(frame)
-        scores = self.model.score(encoded.matrix)
         refused = np.flatnonzero(~(scores >= thresholds)).astype(np.int64)
         margin = self.policy.decision.margin
         needed = np.array([self.model.cut(float(t) + margin) for t in thresholds[refused]], dtype=np.float64)
         k, n = len(refused), len(self._problem.names)
         answers = _Answers(np.zeros((k, 5), np.int64), np.zeros((k, n)), np.zeros((k, 2)), np.zeros((k, 2), np.int64))
-        size = min(_TASK, max(1, k // 4))
         tasks = [
-            pool.submit(self._search.run, encoded, refused, needed, answers, slice(b, b + size))
-            for b in range(0, k, size)
-        ]
-        return _Chunk(frame, ids, scores, thresholds, refused, answers, tasks)
+            pool.submit(self._search.run, encoded, refused, needed, answers, slice(i, i + 1)) for i in range(k)
+        ]  # fmt: skip
+        place = {int(r): i for i, r in enumerate(refused)}
+        return _Chunk(ids, _records(frame), encoded, scores, thresholds, refused, place, answers, tasks)
 
-    def _finish(self, chunk: _Chunk, provenance: Provenance) -> Iterator[Outcome]:
-        """Decode, score natively and check what the search found."""
-        for task in chunk.tasks:
-            task.result()
-        records: list[dict[str, Value]] = _records(chunk.frame)
+    def _finish(self, chunk: _Chunk, rows: range, provenance: Provenance) -> Iterator[Outcome]:
+        """Decode, score natively and check what the search found for some rows of a chunk."""
         status = chunk.answers.number[:, 0]
-        found, stuck = np.flatnonzero(status == 0), np.flatnonzero(status == 1)
-        changed = [self._changes(records[chunk.refused[i]], chunk.answers.value[i]) for i in found]
-        after = [
-            records[chunk.refused[i]] | {c.feature: c.after for c in changes}
-            for i, changes in zip(found, changed, strict=True)
-        ]
-        reached = self._native(after)
+        searched = [chunk.place[r] for r in rows if r in chunk.place]
+        moved = [i for i in searched if _STATUSES[status[i]] != "none_found"]
+        changes = {i: self._changes(chunk, i) for i in moved}
+        reached = dict(zip(moved, self._native(chunk, changes), strict=True))
         plans: dict[int, Plan] = {}
-        for u, i in enumerate(found):
-            certificate = self._certificate(chunk.answers.number[i])
-            assert certificate.cost is not None
-            row = {name: value for name, value in after[u].items() if name in self._shown}
-            plans[int(i)] = Plan(changed[u], certificate.cost, float(reached[u]), row, certificate)
-        self._check(chunk, records, plans)
-        best = self._best_scores(chunk, records, stuck)
-        at = {int(r): i for i, r in enumerate(chunk.refused)}
-        for r, name in enumerate(chunk.ids):
-            score, threshold = float(chunk.scores[r]), float(chunk.thresholds[r])
-            k = at.get(r)
-            if k is None:
+        for i in moved:
+            if _STATUSES[status[i]] == "found":
+                certificate = self._certificate(chunk.answers.number[i])
+                assert certificate.cost is not None
+                after = chunk.records[chunk.refused[i]] | {c.feature: c.after for c in changes[i]}
+                row = {name: after[name] for name in after if name in self._shown}
+                plans[i] = Plan(changes[i], certificate.cost, reached[i], row, certificate)
+        self._check(chunk, plans)
+        for r in rows:
+            name, score, threshold = chunk.ids[r], float(chunk.scores[r]), float(chunk.thresholds[r])
+            if r not in chunk.place:
                 yield Outcome(name, "already_approved", None, self.shape, score, threshold, (), None, None, provenance)
                 continue
-            plan = plans.get(k)
+            i = chunk.place[r]
+            plan, kind = plans.get(i), _STATUSES[status[i]]
             yield Outcome(
                 id=name,
-                status=_STATUSES[int(status[k])],
+                status=kind,
                 stage="score",
                 shape=self.shape,
                 score=score,
                 threshold=threshold,
                 plans=() if plan is None else (plan,),
-                certificate=self._certificate(chunk.answers.number[k]) if plan is None else None,
-                best_score=best.get(k),
+                certificate=self._certificate(chunk.answers.number[i]) if plan is None else None,
+                best_score=self._best_score(chunk, i, reached[i]) if kind == "none_exists" else None,
                 provenance=provenance,
             )
 
-    @property
-    def _shown(self) -> set[str]:
-        """Columns that a plan's row shows: the policy's, without the protected ones."""
-        return {name for name, feature in self.policy.features.items() if feature.role != "protected"}
-
-    def _changes(self, row: dict[str, Value], values: np.ndarray) -> tuple[Change, ...]:
+    def _changes(self, chunk: _Chunk, i: int) -> tuple[Change, ...]:
+        """Decode the values that the search gives the i-th refused row."""
+        r, values = int(chunk.refused[i]), chunk.answers.value[i]
+        start = chunk.encoded.rows.value[r]
         changes = []
-        for name, feature, value in zip(self._problem.names, self._problem.features, values.tolist(), strict=True):
-            if not feature.movable or value != value:
-                continue
-            before = row[name]
-            after = _after(feature, before, value)
-            if after is not None:
-                changes.append(Change(name, before, after, feature.unit, feature.label))
+        for j in np.flatnonzero((values != start) & ~np.isnan(start) & ~np.isnan(values)).tolist():
+            name, feature = self._problem.names[j], self._problem.features[j]
+            before = chunk.records[r][name]
+            changes.append(Change(name, before, _after(feature, float(values[j])), feature.unit, feature.label))
         return tuple(changes)
 
     def _certificate(self, number: np.ndarray) -> Certificate:
@@ -407,41 +420,39 @@ class Finder:
         limit = float("inf") if status == 1 else bound / 1e6
         return Certificate(bool(proven), None, limit, None, nodes, self.budget.nodes)
 
-    def _native(self, rows: list[dict[str, Value]]) -> np.ndarray:
-        if not rows:
-            return np.empty(0)
-        from .models import encode_frame
+    def _native(self, chunk: _Chunk, changes: Mapping[int, tuple[Change, ...]]) -> list[float]:
+        """Return the native scores of refused rows after their changes; `check_many` scores the raw values again."""
+        if not changes:
+            return []
+        matrix = chunk.encoded.matrix[chunk.refused[list(changes)]]
+        for u, those in enumerate(changes.values()):
+            for change in those:
+                j = self._problem.names.index(change.feature)
+                feature, to = self._problem.features[j], change.after
+                position = feature.position(to) if feature.listed else None
+                number = to if position is None else self._problem.scale[j][position]
+                matrix[u, self._problem.place[j]] = number
+        return [float(score) for score in self.model.score(matrix)]
 
-        frame = pd.DataFrame({c.name: [row[c.name] for row in rows] for c in self.model.columns})
-        return self.model.score(encode_frame(frame, self.model.columns))
-
-    def _check(self, chunk: _Chunk, records: list[dict[str, Value]], plans: dict[int, Plan]) -> None:
-        rows = [records[chunk.refused[i]] for i in plans]
+    def _check(self, chunk: _Chunk, plans: dict[int, Plan]) -> None:
+        rows = [int(chunk.refused[i]) for i in plans]
         found = check_many(
             list(plans.values()),
-            rows,
+            [chunk.records[r] for r in rows],
             self.model,
             self.policy,
             self.population,
-            thresholds=[float(chunk.thresholds[chunk.refused[i]]) for i in plans],
+            thresholds=[float(chunk.thresholds[r]) for r in rows],
         )
-        for i, violations in zip(plans, found, strict=True):
+        for r, violations in zip(rows, found, strict=True):
             if violations:
-                name = chunk.ids[chunk.refused[i]]
-                raise CheckFailed(f"the plan for applicant {name} fails its checks: {'; '.join(violations)}")
+                raise CheckFailed(f"the plan for applicant {chunk.ids[r]} fails its checks: {'; '.join(violations)}")
 
-    def _best_scores(self, chunk: _Chunk, records: list[dict[str, Value]], stuck: np.ndarray) -> dict[int, BestScore]:
-        rows = []
-        for i in stuck:
-            row = records[chunk.refused[i]]
-            rows.append(row | {c.feature: c.after for c in self._changes(row, chunk.answers.value[i])})
-        scores = self._native(rows)
-        out = {}
-        for score, i in zip(scores, stuck, strict=True):
-            proven, nodes = bool(chunk.answers.best_number[i, 0]), int(chunk.answers.best_number[i, 1])
-            bound = float(self.model.squash(np.array([chunk.answers.best[i, 1]]))[0])
-            out[int(i)] = BestScore(float(score), float(score) if proven else max(bound, float(score)), proven, nodes)
-        return out
+    def _best_score(self, chunk: _Chunk, i: int, score: float) -> BestScore:
+        """Return the best score within reach: the native one of the row that has it, and its bound."""
+        proven, nodes = bool(chunk.answers.best_number[i, 0]), int(chunk.answers.best_number[i, 1])
+        bound = float(self.model.squash(np.array([chunk.answers.best[i, 1]]))[0])
+        return BestScore(score, score if proven else max(bound, score), proven, nodes)
 
 
 # ------------------------------------------------------------------------------------------------------------- searches
@@ -500,20 +511,44 @@ def _search_for(problem: Problem, budget: Budget) -> Any:
 # --------------------------------------------------------------------------------------------------------------- pieces
 
 
-def _after(feature: Feature, before: Value, value: float) -> Value:
-    """Return the value after a change as it will be printed and read, or None where nothing changes."""
-    after: Value
-    if feature.listed:
-        assert feature.levels is not None
-        if feature.position(before) == int(value):
-            return None
-        after = plain(feature.levels[int(value)])
-    else:
-        if before is None or float(before) == value:
-            return None
-        whole = feature.kind in ("integer", "ordinal") or (isinstance(before, int) and value.is_integer())
-        after = int(value) if whole and value.is_integer() else value
+def _require_agreement(model: Model, policy: Policy) -> None:
+    """Refuse a model that was read for another score than the policy decides by."""
+    decision = policy.decision
+    for what, read, wanted in (
+        ("favourable", model.favourable, decision.favourable),
+        ("score", model.kind, decision.score),
+    ):
+        if read is not None and read != wanted and str(read) != str(wanted):
+            raise ModelError(
+                f"the model was read with {what} = {read!r}, the policy decides by {what} = {wanted!r}. "
+                f"Read it with read_model(..., {what}={wanted!r}), or give the Finder the model itself."
+            )
+
+
+def _after(feature: Feature, value: float) -> Value:
+    """Return the value after a change as it will be printed and read; whole numbers as such."""
+    after = value if feature.levels is None else plain(feature.levels[int(value)])
     return parse_value(format_value(after, feature), feature)
+
+
+def _finished(chunk: _Chunk) -> Iterator[range]:
+    """Yield the rows of a chunk in order, each stretch as soon as its first row is searched.
+
+    A row waits for its neighbours, so that they are scored and checked together, but not for long.
+    """
+    begin, end = 0, len(chunk.ids)
+    while begin < end:
+        stop, until = begin, None
+        while stop < min(end, begin + _GATHERED):
+            if stop in chunk.place:
+                try:
+                    chunk.tasks[chunk.place[stop]].result(None if until is None else max(0.0, until - time.monotonic()))
+                except TimeoutError:
+                    break
+            until = time.monotonic() + _LINGER if until is None else until
+            stop += 1
+        yield range(begin, stop)
+        begin = stop
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Value]]:

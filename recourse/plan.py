@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from .checking import check, check_many, check_outcomes
 from .errors import DataError
-from .values import Value, format_value, parse_value, plain
+from .values import Value, format_value, number_text, parse_value, plain
 
 __all__ = [
     "OUTCOME_SCHEMA",
@@ -46,6 +46,8 @@ class Change:
     --------
     >>> print(Change("income", 41000, 46500, unit="USD", label="annual income"))
     annual income: 41000 -> 46500 USD
+    >>> print(Change("utilisation", 80.0, 79, unit="%"))
+    utilisation: 80 -> 79 %
     """
 
     feature: str
@@ -57,7 +59,7 @@ class Change:
     def __str__(self) -> str:
         """Return the change in one line of words."""
         unit = f" {self.unit}" if self.unit else ""
-        return f"{self.label or self.feature}: {self.before} -> {self.after}{unit}"
+        return f"{self.label or self.feature}: {_shown(self.before)} -> {_shown(self.after)}{unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,11 @@ class Outcome:
             raise DataError(f"outcome {data.get('id')!r} has no {error.args[0]!r}; was the file edited?") from None
         except (TypeError, ValueError, AttributeError):
             raise DataError(f"outcome {data.get('id')!r} is malformed; was the file edited?") from None
+
+
+def _shown(value: Value) -> str:
+    """A value in a line of words: whole numbers without a point, though their column may be of floats."""
+    return "missing" if value is None else number_text(value) if isinstance(value, float) else str(value)
 
 
 def _number(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _EXACT = 2**53  # integers up to here are floats exactly
 _FAR = 2**52  # the end of a grid without a bound
+_WIDE = Context(prec=1500)  # sums and products of any floats' decimal texts are exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,8 +377,8 @@ def _grid(
                 raise _TooFine(k)
             origin[where[k], j], stride[where[k], j], scale[where[k], j] = int(at * common), unit, common
             far = (_EXACT - abs(int(at * common))) // unit
-            lower_d = None if lower_d is None else lower_d - at
-            upper_d = None if upper_d is None else upper_d - at
+            lower_d = None if lower_d is None else _WIDE.subtract(lower_d, at)
+            upper_d = None if upper_d is None else _WIDE.subtract(upper_d, at)
         first[where[k], j] = _index(lower_d, feature.step, ROUND_CEILING, -far, far)
         last[where[k], j] = _index(upper_d, feature.step, ROUND_FLOOR, -far, far)
 
@@ -444,14 +445,16 @@ def _exact_limits(feature: Feature, start: float) -> tuple[Decimal | None, Decim
     if isinstance(change, float):
         most = Decimal(repr(change))
     else:
-        most = max(abs(at) * Decimal(repr(change.percent)) / 100, Decimal(repr(change.at_least)))
-    lower = at - most if lower is None else max(lower, at - most)
-    upper = at + most if upper is None else min(upper, at + most)
-    return lower, upper
+        share = _WIDE.multiply(at.copy_abs(), Decimal(repr(change.percent)))
+        most = max(_WIDE.scaleb(share, -2), Decimal(repr(change.at_least)))
+    below, above = _WIDE.subtract(at, most), _WIDE.add(at, most)
+    return below if lower is None else max(lower, below), above if upper is None else min(upper, above)
 
 
 def _index(limit: Decimal | None, step: Decimal, rounding: str, low: int, high: int) -> int:
     """Index of the outermost grid value within a limit."""
     if limit is None:
         return low if rounding == ROUND_CEILING else high
-    return min(max(int((limit / step).to_integral_value(rounding=rounding)), low - 1), high + 1)
+    whole, rest = _WIDE.divmod(limit, step)  # towards 0; the rest has the limit's sign
+    outward = (rest > 0) if rounding == ROUND_CEILING else -(rest < 0)
+    return min(max(int(whole) + outward, low - 1), high + 1)

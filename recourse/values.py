@@ -95,9 +95,20 @@ def format_value(value: Value, feature: Feature) -> str:
     if feature.listed:
         position = position_of(value, feature)
         return str(value) if position is None else str(levels_of(feature)[position])
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-        return str(int(value))
+    if isinstance(value, float):
+        return number_text(value)
     return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def number_text(value: float) -> str:
+    """Return a float's shortest exact digits, without a point where it is whole.
+
+    Examples
+    --------
+    >>> number_text(80.0), number_text(0.1)
+    ('80', '0.1')
+    """
+    return str(int(value)) if value.is_integer() and abs(value) < _EXACT else str(value)
 
 
 def parse_value(text: str, feature: Feature) -> Value:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..errors import ModelError, UnsupportedModel, did_you_mean
+from ..errors import DataError, ModelError, UnsupportedModel, did_you_mean
 
 if TYPE_CHECKING:
     from .additive import Additive
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 Level = str | int | float | bool
 Score = Literal["probability", "decision_function"]
+
+
+class RefusedCell(DataError):
+    """A value that the native library does not take; `row` counts the rows of the matrix from 0."""
+
+    def __init__(self, column: str, row: int, why: str) -> None:
+        super().__init__(f"column {column!r}, row {row} (counted from 0): {why}")
+        self.column, self.row, self.why = column, row, why
+
+    def words(self, label: object) -> str:
+        """Return the message with the row's own name."""
+        return f"column {self.column!r}, row {label}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,8 @@ class Model:
     sha256: str  # "sha256:..." of the file's bytes, or of the neutral arrays for an estimator in memory
     self_check: str = "not checked"  # e.g. "1,284 probes equal"
     notes: tuple[str, ...] = ()
+    favourable: Level | None = None  # what `read_model` was asked for; None where nobody said
+    kind: Score | None = None
     cuts: dict[float, float] = field(default_factory=dict)  # threshold -> raw score; a cache
 
     @property

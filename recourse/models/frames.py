@@ -44,20 +44,20 @@ def encode_frame(frame: pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
            [0.0e+00,     nan]])
     """
     matrix = np.empty((len(frame), len(columns)), dtype=np.float64)
+    known = [str(name) for name in frame.columns]
     for j, column in enumerate(columns):
-        series = _series(frame, column.name)
+        series = _series(frame, known, column.name)
         matrix[:, j] = _numbers(series, column) if column.levels is None else _codes(series, column)
     return matrix
 
 
-def _series(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
-    matches = [i for i, known in enumerate(frame.columns) if str(known) == name]
-    if not matches:
-        hint = did_you_mean(name, [str(c) for c in frame.columns])
-        raise DataError(f"the data has no column {name!r}, which the model needs.{hint}")
-    if len(matches) > 1:
-        raise DataError(f"the data has {len(matches)} columns named {name!r}; keep one of them")
-    return frame.iloc[:, matches[0]]
+def _series(frame: pd.DataFrame, known: list[str], name: str) -> pd.Series[Any]:
+    times = known.count(name)
+    if not times:
+        raise DataError(f"the data has no column {name!r}, which the model needs.{did_you_mean(name, known)}")
+    if times > 1:
+        raise DataError(f"the data has {times} columns named {name!r}; keep one of them")
+    return frame.iloc[:, known.index(name)]
 
 
 def _numbers(series: pd.Series[Any], column: Column) -> np.ndarray:
@@ -67,7 +67,8 @@ def _numbers(series: pd.Series[Any], column: Column) -> np.ndarray:
     if isinstance(kind, pd.CategoricalDtype):
         series = series.astype(kind.categories.dtype if not kind.categories.empty else float)
     if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_complex_dtype(series.dtype):
-        values = np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+        blank = {} if isinstance(series.dtype, np.dtype) else {"na_value": np.nan}
+        values = np.asarray(series.to_numpy(dtype=np.float64, **blank))
     else:
         values = _from_objects(series, column)
     infinite = np.flatnonzero(np.isinf(values))

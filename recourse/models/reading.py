@@ -79,8 +79,10 @@ def read_model(
         raise InputError(f"score is 'probability' or 'decision_function', not {score!r}")
     wanted = Wanted(favourable, score, dict(levels or {}), None if columns is None else tuple(columns))
     if isinstance(source, str | os.PathLike):
-        return _from_file(Path(source), wanted, allow_pickle=allow_pickle)
-    return _from_estimator(source, wanted)
+        model = _from_file(Path(source), wanted, allow_pickle=allow_pickle)
+    else:
+        model = _from_estimator(source, wanted)
+    return replace(model, favourable=favourable, kind=score)
 
 
 def _from_estimator(source: object, wanted: Wanted) -> Model:

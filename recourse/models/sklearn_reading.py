@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DataError
 from .additive import Additive
-from .base import Score
+from .base import RefusedCell, Score
 from .trees import Trees
 
 Scorer = Callable[[np.ndarray], np.ndarray]
@@ -76,25 +76,22 @@ def guarded(function: Scorer, columns: tuple[str, ...]) -> Scorer:
             with np.errstate(over="ignore"):  # what overflows float32 is refused by the library itself
                 return np.ascontiguousarray(function(X), dtype=np.float64)
         except ValueError as error:
-            raise DataError(_refusal(X, columns, error)) from error
+            raise _refusal(X, columns, error) from error
 
     return call
 
 
-def _refusal(X: np.ndarray, columns: tuple[str, ...], error: ValueError) -> str:
+def _refusal(X: np.ndarray, columns: tuple[str, ...], error: ValueError) -> DataError:
     if X.ndim != 2 or X.shape[1] != len(columns):
-        return f"Expected a matrix with {len(columns)} columns, got shape {X.shape}."
+        return DataError(f"expected a matrix with {len(columns)} columns, got shape {X.shape}")
     for position, name in enumerate(columns):
         missing = np.flatnonzero(np.isnan(X[:, position]))
         if len(missing):
-            return (
-                f"Column {name!r} is missing in row {missing[0]} (counted from 0), "
-                "and the model takes no missing values. Fill the value in or leave the row out."
-            )
+            why = "the value is missing, and the model takes no missing values. Fill it in, or leave the row out"
+            return RefusedCell(name, int(missing[0]), why)
         large = np.flatnonzero(np.abs(X[:, position]) > np.finfo(np.float32).max)
         if len(large):
-            return (
-                f"Column {name!r} is {float(X[large[0], position])!r} in row {large[0]} (counted from 0), "
-                "and the model computes in float32, which ends at 3.4e38. Correct the value."
-            )
-    return f"The model refuses these rows: {error}"
+            value = float(X[large[0], position])
+            why = f"the value is {value!r}, and the model computes in float32, which ends at 3.4e38. Correct it"
+            return RefusedCell(name, int(large[0]), why)
+    return DataError(f"the model refuses these rows: {error}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, ModelError, UnsupportedModel
-from .base import Column, Level, Model, Wanted, fingerprint
+from .base import Column, Level, Model, RefusedCell, Wanted, fingerprint
 from .categories import left_of, levels_note, native_codes, to_native, width_of
 from .selfcheck import Native, self_check
 from .trees import Trees
@@ -291,15 +291,13 @@ def _reached(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.sort(np.concatenate(reached))
 
 
-def _refusal(cells: np.ndarray, names: list[str] | None, error: Exception) -> str:
+def _refusal(cells: np.ndarray, names: list[str] | None, error: Exception) -> DataError:
     large = np.argwhere(np.abs(cells) > np.finfo(np.float32).max)
     if not len(large):
-        return f"XGBoost refuses these rows: {_first_line(error)}"
+        return DataError(f"XGBoost refuses these rows: {_first_line(error)}")
     row, j = large[0]
-    return (
-        f"column {names[j] if names else j!r} is {float(cells[row, j])!r} in row {row} (counted from 0), and XGBoost "
-        "computes in float32, which ends at 3.4e38; correct the value"
-    )
+    why = f"the value is {float(cells[row, j])!r}, and XGBoost computes in float32, which ends at 3.4e38. Correct it"
+    return RefusedCell(names[j] if names else str(j), int(row), why)
 
 
 def _native(
@@ -325,7 +323,7 @@ def _native(
                 cells, feature_names=names, feature_types=types, base_margin=margin, nthread=1, enable_categorical=True
             )
         except xgb.core.XGBoostError as error:
-            raise DataError(_refusal(cells, names, error)) from error
+            raise _refusal(cells, names, error) from error
 
     def oriented(margin: np.ndarray) -> np.ndarray:
         return np.asarray(margin if positive else -margin, dtype=np.float64)

@@ -304,15 +304,15 @@ def test_a_refused_value_is_named() -> None:
     model = read_model(GradientBoostingClassifier(n_estimators=2).fit(frame, y), favourable="good")
     matrix = frame.to_numpy().copy()
     matrix[3, 2] = np.nan
-    with pytest.raises(DataError, match=r"'c' is missing in row 3"):
+    with pytest.raises(DataError, match=r"'c', row 3 .*missing"):
         model.score(matrix)
     matrix[3, 2] = 1e39
-    with pytest.raises(DataError, match=r"'c' is 1e\+39 in row 3"):
+    with pytest.raises(DataError, match=r"'c', row 3 .*1e\+39"):
         model.score(matrix)
     linear = read_model(LogisticRegression().fit(frame, y), favourable="good")
     matrix[3, 2] = np.nan
     for rows in (matrix, matrix[3:4]):
-        with pytest.raises(DataError, match="'c' is missing"):
+        with pytest.raises(DataError, match=r"'c', row \d .*missing"):
             linear.score(rows)
     with pytest.raises(DataError, match="4 columns"):
         model.score(matrix[:, :3])

@@ -294,7 +294,7 @@ def test_a_number_beyond_float32_names_its_column() -> None:
     model = read_model(classifier)
     matrix = encode_frame(frame.assign(debts=frame["debts"].astype(float)), model.columns)
     matrix[4, 1] = 1e39
-    with pytest.raises(DataError, match="'debts' is 1e\\+39 in row 4"):
+    with pytest.raises(DataError, match=r"'debts', row 4 .*1e\+39"):
         model.score(matrix)
 
 
