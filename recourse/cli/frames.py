@@ -214,7 +214,7 @@ def chosen_ids(text: str, known: Iterable[str]) -> list[str]:
     DataError
         If none is named, or one is not in the data.
     """
-    if Path(text).is_file():
+    if _is_file(text):
         wanted = [line.strip() for line in Path(text).read_text(encoding="utf-8-sig").splitlines()]
     else:
         wanted = [part.strip() for part in text.split(",")]
@@ -227,6 +227,14 @@ def chosen_ids(text: str, known: Iterable[str]) -> list[str]:
         more = f" (and {len(absent) - 1:,} more)" if len(absent) > 1 else ""
         raise DataError(f"no applicant with id {absent[0]!r}{more} in the data.{did_you_mean(absent[0], present)}")
     return wanted
+
+
+def _is_file(text: str) -> bool:
+    """Tell whether a text is the path of a file; a list of ids may be longer than any path."""
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return False
 
 
 def file_sha256(path: Path) -> str:

@@ -97,7 +97,7 @@ class OutcomeFile:
         whole = content.rfind(b"\n") + 1
         if whole == 0:
             return 0
-        lines = content[:whole].decode("utf-8").splitlines()
+        lines = content[: whole - 1].decode("utf-8").split("\n")  # text may hold the other ends of lines
         header = _parsed(lines[0], self.part, 1)
         if header != json.loads(json.dumps(self._header)):
             differs = [key for key in self._header if header.get(key) != self._header[key]]

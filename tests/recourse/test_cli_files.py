@@ -160,6 +160,12 @@ def test_ids_are_chosen_by_a_list_or_a_file(tmp_path: Path) -> None:
     assert chosen_ids("a, b", ["a", "b", "c"]) == chosen_ids(str(path), ["a", "b", "c"]) == ["a", "b"]
 
 
+def test_a_long_list_of_ids_is_not_taken_for_a_path() -> None:
+    """No system has paths of ten thousand characters; a lender has that many ids."""
+    known = [f"A{i:05d}" for i in range(2000)]
+    assert chosen_ids(",".join(known), known) == known
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -217,6 +223,19 @@ def test_an_interrupted_file_is_taken_up_after_its_last_whole_line(tmp_path: Pat
         file.write(approved("2"))
         file.finish()
     assert [record.id for record in read_outcomes(path)[1]] == ["1", "2"]
+
+
+def test_a_part_is_taken_up_whatever_characters_its_ids_hold(tmp_path: Path) -> None:
+    """Only a line feed ends a line of the file; Unicode knows other ends, which JSON leaves as they are."""
+    path = tmp_path / "plans.jsonl"
+    names = ["a\u2028b", "c\x85d", "e\r\n\x0cf"]
+    with OutcomeFile(path, HEADER) as file:
+        for name in names:
+            file.write(approved(name))
+    with OutcomeFile(path, HEADER) as file:
+        assert [record.id for record in file.done] == names
+        file.finish()
+    assert [record.id for record in read_outcomes(path)[1]] == names
 
 
 def test_the_part_of_another_run_is_not_taken_up(tmp_path: Path) -> None:
