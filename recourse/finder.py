@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -236,7 +237,7 @@ class Finder:
         Parameters
         ----------
         frame : pandas, polars or pyarrow frame
-            Raw values; columns that neither policy nor model have are ignored.
+            Raw values; columns that neither policy nor model have are ignored, with one warning.
         thresholds : float or one for each row, optional
             Instead of the policy's.
         threads : int, optional
@@ -253,6 +254,7 @@ class Finder:
             ids or thresholds are not one for each row.
         """
         table = as_pandas(frame)
+        self._warn_of_extra_columns(table)
         names = [str(label) for label in (table.index if ids is None else ids)]
         if len(names) != len(table):
             raise DataError(f"{len(names)} ids were given for {len(table)} rows")
@@ -313,6 +315,14 @@ class Finder:
         if not np.all(np.isfinite(cuts)):
             raise DataError(f"thresholds: row {int(np.flatnonzero(~np.isfinite(cuts))[0])} is not a finite number")
         return cuts
+
+    def _warn_of_extra_columns(self, table: pd.DataFrame) -> None:
+        known = {*self.policy.features, *(column.name for column in self.model.columns)}
+        extra = [name for name in table.columns if name not in known]
+        if extra:
+            names = ", ".join(map(repr, extra[:5])) + (", ..." if len(extra) > 5 else "")
+            what = "column" if len(extra) == 1 else f"{len(extra)} columns"
+            warnings.warn(f"ignored {what} that neither the policy nor the model has: {names}", stacklevel=3)
 
     def _scores(self, frame: pd.DataFrame) -> np.ndarray:
         """Validate rows and return their native scores; what the library refuses is named by the frame's index."""

@@ -85,6 +85,15 @@ def test_a_value_that_the_library_refuses_is_found_before_the_first_outcome() ->
     assert [label for label, _ in finder.validate(rows)] == ["r650"]
 
 
+def test_extra_columns_are_ignored_with_one_warning(finder: Finder) -> None:
+    """A column that neither policy nor model has changes no outcome, and is named once for all rows."""
+    rows = applicants(40)
+    with pytest.warns(UserWarning, match="ignored 2 columns that neither the policy nor the model has") as seen:
+        outcomes = list(finder.find_many(rows.assign(zip="94110", loan=1), progress=False))
+    assert len(seen) == 1
+    assert outcomes == list(finder.find_many(rows, progress=False))
+
+
 def test_ids_tell_applicants_apart(finder: Finder) -> None:
     """Two applicants of one id are refused before anything is searched, wherever the ids come from."""
     rows = applicants(3)
