@@ -60,6 +60,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     --------
     >>> did_you_mean("incme", ["income", "age"])
     " Did you mean 'income'?"
+    >>> did_you_mean("ID", ["id", "age"])
+    " Did you mean 'id'?"
     """
-    near = get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    names = [str(k) for k in known]
+    folded = {k.strip().casefold(): k for k in reversed(names)}  # of two that differ in case alone, the first
+    same = folded.get(str(name).strip().casefold())
+    near = [same] if same is not None else get_close_matches(str(name), names, n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""

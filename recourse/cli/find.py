@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import DataError, did_you_mean
+from ..errors import DataError, InputError, did_you_mean
 from .options import AllowPickle, DataFile, Debug, Format, IdColumn, JsonErrors, ModelFile, PolicyFile, Quiet
 from .reporting import COMPILING, Interrupted, note, stderr, stdout, warn
 
@@ -96,7 +96,8 @@ def find(
     if out is not None:
         from .outcomes import require_place
 
-        require_place(out)
+        inputs = {"--model": model, "--policy": policy, "--data": data, "--population": population}
+        require_place(out, {name: path for name, path in inputs.items() if path is not None})
     job = _prepare(
         model=model,
         policy_path=policy,
@@ -220,9 +221,14 @@ def _population(path: Path | None, frame: pd.DataFrame, policy: Policy) -> Popul
 
     if path is None:
         return Population.from_frame(numbers_only(frame, policy), policy)
-    if path.suffix.lower() == ".json":
-        return Population.load(path)
-    return Population.from_frame(typed(read_table(path), policy), policy)
+    try:
+        if path.suffix.lower() == ".json":
+            return Population.load(path)
+        return Population.from_frame(typed(read_table(path), policy), policy)
+    except InputError as error:  # there are two files of rows: say which
+        if str(path) in str(error):
+            raise
+        raise DataError(f"--population {path}: {error}") from None
 
 
 def _require_columns(frame: pd.DataFrame, policy: Policy, model: list[str]) -> None:
@@ -253,7 +259,7 @@ def _bad_rows(finder: Finder, frame: pd.DataFrame, *, keep_going: bool) -> dict[
         label, message = next(iter(found.items()))
         more = f" (and {len(found) - 1:,} more bad rows)" if len(found) > 1 else ""
         named = message if label in message else f"row {label!r}: {message}"
-        raise DataError(f"{named}{more}; --keep-going leaves bad rows out")
+        raise DataError(f"{named.removesuffix('.')}{more}; --keep-going leaves bad rows out")
     if found and len(found) == len(frame):
         raise DataError(f"every row is bad; the first: {next(iter(found.values()))}")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
@@ -32,7 +33,9 @@ def read_table(path: Path) -> pd.DataFrame:
         If the file is empty, cut off, of another kind, or has two columns of one name.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(
+            f"{path} is a folder; expected a CSV or Parquet file" if path.is_dir() else f"{path}: no such file"
+        )
     with path.open("rb") as stream:
         start = stream.read(4096)
     if not start.strip():
@@ -41,6 +44,13 @@ def read_table(path: Path) -> pd.DataFrame:
     if frame.empty:
         raise DataError(f"{path} has column names but no rows")
     return frame
+
+
+_PACKED = {
+    b"\x1f\x8b": "compressed (gzip): unpack it first",
+    b"PK\x03\x04": "a spreadsheet or a ZIP archive: save the table as CSV, or unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed (zstd): unpack it first",
+}
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -53,6 +63,11 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 
 def _csv(path: Path, start: bytes) -> pd.DataFrame:
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise DataError(f"{path} is written in UTF-16; save the file as UTF-8")
+    for magic, words in _PACKED.items():
+        if start.startswith(magic):
+            raise DataError(f"{path} is {words}; expected CSV or Parquet")
     if path.suffix.lower() in (".parquet", ".pq") or b"\0" in start:
         raise DataError(f"{path} is neither CSV nor Parquet; is the file complete?")
     first = start.decode("utf-8", errors="replace").lstrip("\ufeff").splitlines()[0]
@@ -61,8 +76,15 @@ def _csv(path: Path, start: bytes) -> pd.DataFrame:
             if separator in first:
                 raise DataError(f"{path} is separated by {name}; expected commas")
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            names = next(line for line in csv.reader(stream) if line)
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            lines = (line for line in csv.reader(stream) if line)
+            names = next(lines)
+            if next(lines, None) is None:
+                raise DataError(f"{path} has column names but no rows")
+        for name in names:
+            if any("\udc80" <= character <= "\udcff" for character in name):  # a byte that is no UTF-8
+                shown = name.encode("utf-8", "surrogateescape").decode("latin-1")
+                raise DataError(f"{path}: the column name {shown!r} is not UTF-8; save the file as UTF-8")
         _one_of_each(names, path)
         table = pa.csv.read_csv(
             path,
@@ -225,7 +247,10 @@ def chosen_ids(text: str, known: Iterable[str]) -> list[str]:
     absent = [name for name in wanted if name not in present]
     if absent:
         more = f" (and {len(absent) - 1:,} more)" if len(absent) > 1 else ""
-        raise DataError(f"no applicant with id {absent[0]!r}{more} in the data.{did_you_mean(absent[0], present)}")
+        hint = did_you_mean(absent[0], present)
+        if len(wanted) == 1 and not hint:
+            hint = " Nor is there a file of that name."
+        raise DataError(f"no applicant with id {absent[0]!r}{more} in the data.{hint}")
     return wanted
 
 

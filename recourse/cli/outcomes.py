@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,14 +33,19 @@ class BadRow:
 Record = Outcome | BadRow
 
 
-def require_place(path: Path) -> None:
-    """Raise `DataError` if no file can be written there, before anything is computed."""
+def require_place(path: Path, inputs: Mapping[str, Path]) -> None:
+    """Raise `DataError` if no file can be written there or an input stands there, before anything is computed."""
     if path.is_dir():
         raise DataError(f"{path} is a folder; --out needs a file")
     if not path.parent.is_dir():
         raise DataError(f"{path.parent}: no such folder for --out")
     if not os.access(path.parent, os.W_OK):
         raise DataError(f"{path.parent}: no permission to write there")
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # it would be replaced, as /dev/stdout was once
+        raise DataError(f"{path} is no regular file; --out needs one (without --out, --format json writes to stdout)")
+    for option, taken in inputs.items():
+        if path.exists() and taken.exists() and path.samefile(taken):
+            raise DataError(f"--out would overwrite the file that {option} names, {path}; choose another name")
 
 
 class OutcomeFile:

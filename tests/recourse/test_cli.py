@@ -484,6 +484,9 @@ def test_a_pickle_is_opened_on_request_with_a_warning(desk: Desk) -> None:
         (["--nodes", "3"], "error: No such option: --nodes"),
         (["--limit", "many"], "error: Invalid value for '--limit'"),
         (["--out", "/nowhere/plans.jsonl"], "error: /nowhere: no such folder for --out"),
+        (["--id-column", "ID"], "error: no column named 'ID' for ids. Did you mean 'id'?"),
+        (["--data", "/"], "error: / is a folder; expected a CSV or Parquet file"),
+        (["--out", "/dev/null"], "error: /dev/null is no regular file; --out needs one"),
     ],
 )
 def test_a_wrong_option_is_one_line(desk: Desk, words: list[str], message: str) -> None:
@@ -493,6 +496,33 @@ def test_a_wrong_option_is_one_line(desk: Desk, words: list[str], message: str) 
     (error,) = (line for line in result.stderr.splitlines() if not line.startswith("warning"))
     assert error.startswith(message)
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["applicants.csv", "model.ubj", "policy.toml", "train.csv"])
+def test_an_input_is_never_written_over(desk: Desk, name: str) -> None:
+    """A slip in a command line does not cost a lender the model."""
+    before = (desk / name).read_bytes()
+    result = desk.find("--population", str(desk / "train.csv"), "--out", str(desk / name))
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --out would overwrite the file that --")
+    assert (desk / name).read_bytes() == before
+
+
+def test_a_link_is_never_replaced(desk: Desk) -> None:
+    """Where /dev/stdout is a link to the terminal, it stays one."""
+    (desk / "link.jsonl").symlink_to(desk / "target.jsonl")
+    result = desk.find("--out", str(desk / "link.jsonl"))
+    assert result.exit_code == 2
+    assert "link.jsonl is no regular file; --out needs one" in result.stderr
+    assert (desk / "link.jsonl").is_symlink()
+
+
+def test_a_fault_of_the_population_names_its_file(desk: Desk) -> None:
+    """There are two files of rows; the error says which one is meant."""
+    name = desk.with_cell("income", 3, "many", name="others.csv")
+    result = desk.find("--population", str(desk / name))
+    assert result.exit_code == 2
+    assert f"error: --population {desk / name}: column 'income', row 3: expected a number" in result.stderr
 
 
 def test_errors_can_be_json(desk: Desk) -> None:

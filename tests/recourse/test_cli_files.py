@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,15 @@ def test_a_byte_order_mark_and_quotes_are_read(file: Any) -> None:
         ("", "data.csv", "data.csv is empty; expected a header line with column names, then one applicant a line"),
         (" \n \n", "data.csv", "data.csv is empty; expected a header line"),
         ("a,b\n", "data.csv", "data.csv has column names but no rows"),
+        ("a,b", "data.csv", "data.csv has column names but no rows"),
+        (
+            "größe,b\n1,2\n".encode("latin-1"),
+            "data.csv",
+            "the column name 'größe' is not UTF-8; save the file as UTF-8",
+        ),
+        (gzip.compress(b"a,b\n1,2\n"), "data.csv.gz", "data.csv.gz is compressed (gzip): unpack it first"),
+        (b"PK\x03\x04 and so on", "data.xlsx", "data.xlsx is a spreadsheet or a ZIP archive: save the table as CSV"),
+        ("a,b\n1,2\n".encode("utf-16"), "data.csv", "data.csv is written in UTF-16; save the file as UTF-8"),
         ("a;b\n1;2\n", "data.csv", "data.csv is separated by semicolons; expected commas"),
         ("a\tb\n1\t2\n", "data.csv", "data.csv is separated by tabs; expected commas"),
         ("a,b,a\n1,2,3\n", "data.csv", "data.csv has more than one column named 'a'; rename or drop one"),
@@ -170,6 +180,7 @@ def test_a_long_list_of_ids_is_not_taken_for_a_path() -> None:
     ("text", "message"),
     [
         (",", "--ids names no applicant; give ids separated by commas, or a file with one a line"),
+        ("ids.txt", "no applicant with id 'ids.txt' in the data. Nor is there a file of that name."),
         ("a,x-17,y", "no applicant with id 'x-17' (and 1 more) in the data. Did you mean 'x-71'?"),
     ],
 )
