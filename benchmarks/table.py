@@ -11,9 +11,9 @@ def render(folder: Path) -> str:
     """Return the Markdown of all committed results."""
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     parts = [
-        _searches([r for r in results if r["kind"] == "search"]),
-        *[_throughput(r) for r in results if r["kind"] == "throughput"],
-        *[_startup(r) for r in results if r["kind"] == "startup"],
+        _searches([r for r in results if r.get("kind") == "search"]),
+        *[_throughput(r) for r in results if r.get("kind") == "throughput"],
+        *[_startup(r) for r in results if r.get("kind") == "startup"],
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from recourse import Finder
 from recourse.search.forest import OF, activate, specialise
-from recourse.search.leaves import COUNT, HOME, POSITION, ROW, affordable, classify, collect
-from recourse.search.masks import build_masks, mask_box, upper_bound
+from recourse.search.leaves import COST, COUNT, HOME, POSITION, ROW, affordable, classify, collect, nearest
+from recourse.search.masks import build_masks, mask_box, mask_point, strike, tighten, upper_bound, weigh
 from recourse.search.merging import merge
 from recourse.search.moves import UNBOUNDED, build_moves
 from tests.agreement import raw_frame
@@ -30,9 +30,10 @@ def bounds(forest: Any, space: Any, moves: Any, max_changes: int, merged: bool, 
     reach = affordable(moves, active, UNBOUNDED)
     groups = collect(residual, moves, active, reach, UNBOUNDED, min(max_changes, n))
     choice = classify(moves, active, reach, groups)
-    if merged:
-        groups = merge(choice, groups, UNBOUNDED, min(max_changes, n), 64, 2)
     masks = build_masks(choice, groups)
+    if merged:
+        groups = merge(choice, groups, masks, UNBOUNDED, min(max_changes, n), 64, 2)
+        masks = build_masks(choice, groups)
     mask, spare = np.empty(masks.row.shape[1], np.uint64), np.empty(masks.row.shape[1], np.uint64)
     boxes, out = np.empty((len(draw), 2 * n), np.int16), np.empty(len(draw))
     for i in range(len(draw)):
@@ -43,6 +44,79 @@ def bounds(forest: Any, space: Any, moves: Any, max_changes: int, merged: bool, 
         mask_box(choice, masks, boxes[i], mask, spare)
         out[i] = upper_bound(groups, masks, mask)
     return active.table, choice.table, choice.item, boxes, out
+
+
+@numba.njit
+def cut_boxes(forest: Any, space: Any, moves: Any, max_changes: int, boxes: np.ndarray, slack: int, need: float) -> Any:
+    """Strike and tighten boxes as the search does, for points that cost at most `slack` more than the cheapest."""
+    active = activate(space, moves)
+    n = len(active.table)
+    residual = specialise(forest, space, moves, active)
+    reach = affordable(moves, active, UNBOUNDED)
+    groups = collect(residual, moves, active, reach, UNBOUNDED, min(max_changes, n))
+    choice = classify(moves, active, reach, groups)
+    masks = build_masks(choice, groups)
+    words = masks.row.shape[1]
+    mask, spare, point_mask = np.empty(words, np.uint64), np.empty(words, np.uint64), np.empty(words, np.uint64)
+    weight, gap = np.empty(len(choice.item)), np.empty(n)
+    point, forced = np.empty(n, np.int64), np.empty(1, np.int64)
+    bound, verdict = np.empty(len(boxes)), np.zeros(len(boxes), np.int64)
+    for i in range(len(boxes)):
+        changes = 0
+        for a in range(n):
+            point[a] = nearest(choice.table[a, HOME], np.int64(boxes[i, 2 * a]), np.int64(boxes[i, 2 * a + 1]))
+            changes += point[a] != choice.table[a, HOME]
+        mask_box(choice, masks, boxes[i], mask, spare)
+        top = upper_bound(groups, masks, mask)
+        bound[i] = strike(choice, groups, masks, mask, boxes[i], point, slack, max_changes - changes, -np.inf, top)
+        if bound[i] > -np.inf and changes <= max_changes:
+            mask_point(choice, masks, boxes[i], mask, point, point_mask)
+            weigh(choice, groups, masks, mask, point_mask, boxes[i], point, weight, gap)
+            verdict[i] = tighten(choice, groups, masks, mask, boxes[i], point, need, bound[i], gap, forced)
+    return bound, verdict
+
+
+@pytest.mark.parametrize("library", TREES)
+@given(data=st.data())
+def test_what_is_cut_from_a_box_holds_no_plan(library: str, data: st.DataObject) -> None:
+    """Struck bounds hold for every point within the slack, and no such point that suffices is cut from its box."""
+    case = data.draw(cases([library], n_rows=1), label="case")
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**16), label="seed"))
+    finder = Finder(case.native.estimator, case.policy, case.population)
+    problem, row = finder._problem, case.rows[0]
+    moves = build_moves(problem.space, problem.encode(raw_frame([row], case.native)).rows, 0)
+    draw = rng.random((8, len(problem.names), 2))
+    draw[0] = (0.0, 0.999)
+    active, table, item, boxes, upper = bounds(problem.forest, problem.space, moves, problem.max_changes, False, draw)
+    wide = [[range(b[2 * a], b[2 * a + 1] + 1) for a in range(len(active))] for b in boxes]
+    before = boxes.copy()
+    slack = int(rng.choice([0, 1, 2])) * int(item[:, COST].max(initial=0)) // 2
+    need = float(rng.choice(upper)) - 1e-3
+    limit = problem.max_changes
+    bound, verdict = cut_boxes(problem.forest, problem.space, moves, limit, boxes, slack, need)
+    eps = problem.model.core.eps
+    for i, ranges in enumerate(wide):
+        if np.prod([float(len(r)) for r in ranges]) > 2_000:
+            continue
+        cost = {p: sum(int(item[table[a, ROW] + c, COST]) for a, c in enumerate(p)) for p in product(*ranges)}
+        few = [p for p in cost if sum(c != table[a, HOME] for a, c in enumerate(p)) <= limit]
+        points = [p for p in few if cost[p] - min(cost.values()) <= slack]
+        if not points:
+            continue
+        changed = [dict(row) for _ in points]
+        for a in range(len(active)):
+            j = int(active[a, OF])
+            name, feature = problem.names[j], problem.features[j]
+            for point, after in zip(points, changed):
+                if point[a] != table[a, HOME]:
+                    value = moves.value[moves.offset[j] + item[table[a, ROW] + point[a], POSITION]]
+                    after[name] = feature.levels[int(value)] if feature.listed else float(value)
+        scores = case.native.raw(raw_frame(changed, case.native)) * problem.forest.divisor
+        assert scores.max() <= bound[i] + eps
+        for point, score in zip(points, scores):
+            if score >= need + eps:
+                assert verdict[i] >= 0
+                assert all(boxes[i, 2 * a] <= c <= boxes[i, 2 * a + 1] for a, c in enumerate(point)), before[i]
 
 
 @pytest.mark.parametrize("library", TREES)
