@@ -134,7 +134,7 @@ def check_outcomes(
     for i, score in enumerate(_scores([_plain_row(row) for row in rows], model)):
         outcome = outcomes[i]
         found[i] += _decision(outcome, score)
-        found[i] += _status(outcome)
+        found[i] += _status(outcome, policy.decision.margin)
     pairs = [(i, plan) for i, outcome in enumerate(outcomes) for plan in outcome.plans]
     checked = check_many(
         [plan for _, plan in pairs],
@@ -245,7 +245,11 @@ def _violations(plan: Plan, row: dict[str, Value], after: dict[str, Value], rule
         if problem is not None:
             yield f"{change.feature}: {problem}"
             total = None
-        elif total is not None:
+            continue
+        unit = rules.features[change.feature].unit
+        if change.unit is not None and change.unit != unit:
+            yield f"{change.feature}: the plan speaks of {change.unit!r}, the policy of {unit!r}"
+        if total is not None:
             total += _cost(change.feature, before, target, rules)
     if total is not None and plan.cost != total / 1e6:
         yield f"the changes cost {total / 1e6!r}, the plan says {plan.cost!r}"
@@ -374,6 +378,8 @@ def _row(plan: Plan, after: dict[str, Value], rules: _Rules) -> Iterator[str]:
 
 def _certificate(certificate: Certificate, cost: float) -> Iterator[str]:
     """Yield where a plan's certificate contradicts itself or the plan."""
+    if certificate.nodes < 0:
+        yield f"the certificate counts {certificate.nodes} nodes"
     if certificate.cost != cost:
         yield f"the certificate is for a cost of {certificate.cost!r}, the plan costs {cost!r}"
     if certificate.bound > cost:
@@ -399,8 +405,19 @@ def _decision(outcome: Outcome, score: float | str) -> Iterator[str]:
         yield f"the status is {outcome.status!r}, but the applicant's {score!r} reaches {outcome.threshold!r}"
 
 
-def _status(outcome: Outcome) -> Iterator[str]:
+def _status(outcome: Outcome, margin: float) -> Iterator[str]:
     """Yield where the outcome's status contradicts what it holds."""
+    stage = None if outcome.status == "already_approved" else "score"
+    if outcome.stage != stage:
+        yield f"the stage is {outcome.stage!r}, the status {outcome.status!r} goes with {stage!r}"
+    best = outcome.best_score
+    if best is not None and outcome.status == "none_exists":
+        if best.value >= outcome.threshold + margin:
+            yield f"no plan is said to exist, but the best score {best.value!r} would be approved"
+        if best.bound < best.value or (best.proven and best.bound != best.value):
+            yield f"the best score {best.value!r} does not agree with its bound {best.bound!r}"
+        if best.proven and best.value < outcome.score - 1e-6:  # whoever stays keeps the score
+            yield f"the best score {best.value!r} is below the applicant's own {outcome.score!r}"
     status, plans, certificate = outcome.status, outcome.plans, outcome.certificate
     if status == "found" and not plans:
         yield "the status is 'found', but no plan is held"

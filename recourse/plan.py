@@ -93,7 +93,7 @@ class Certificate:
         """Read what `to_dict` wrote."""
         bound = data["bound"]
         return cls(
-            proven=data["proven"],
+            proven=_truth(data["proven"]),
             cost=None if data.get("cost") is None else _number(data["cost"]),
             bound=math.inf if bound is None else _number(bound),
             gap=None if data["gap"] is None else _number(data["gap"]),
@@ -142,10 +142,13 @@ class Plan:
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         """Read what `to_dict` wrote."""
         return cls(
-            changes=tuple(Change(c["feature"], c["from"], c["to"], c.get("unit")) for c in data["changes"]),
+            changes=tuple(
+                Change(_text(c["feature"]), plain(c["from"]), plain(c["to"]), _text_or_none(c.get("unit")))
+                for c in data["changes"]
+            ),
             cost=_number(data["cost"]),
             score=_number(data["score"]),
-            row=dict(data["row"]),
+            row={name: plain(value) for name, value in data["row"].items()},
             certificate=Certificate.from_dict(data["certificate"]),
         )
 
@@ -175,7 +178,7 @@ class BestScore:
         return cls(
             value=-math.inf if value is None else _number(value),
             bound=math.inf if bound is None else _number(bound),
-            proven=data["proven"],
+            proven=_truth(data["proven"]),
             nodes=_number(data["nodes"]),
         )
 
@@ -285,20 +288,20 @@ class Outcome:
         try:
             return cls(
                 id=str(data["id"]),
-                status=data["status"],
-                stage=data["stage"],
-                shape=data["shape"],
+                status=_text(data["status"]),
+                stage=_text_or_none(data["stage"]),
+                shape=_text(data["shape"]),
                 score=_number(data["score"]),
                 threshold=_number(data["threshold"]),
                 plans=tuple(Plan.from_dict(plan) for plan in data["plans"]),
                 certificate=None if certificate is None else Certificate.from_dict(certificate),
                 best_score=None if best is None else BestScore.from_dict(best),
                 provenance=Provenance.from_dict(data["provenance"]),
-                interrupted=data.get("interrupted", False),
+                interrupted=_truth(data.get("interrupted", False)),
             )
         except KeyError as error:
             raise DataError(f"outcome {data.get('id')!r} has no {error.args[0]!r}; was the file edited?") from None
-        except (TypeError, ValueError, AttributeError):
+        except (TypeError, ValueError, AttributeError, DataError):
             raise DataError(f"outcome {data.get('id')!r} is malformed; was the file edited?") from None
 
 
@@ -312,6 +315,24 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(value)
     return value
+
+
+def _truth(value: Any) -> bool:
+    """Return a truth value of a record as it is; anything else is malformed."""
+    if not isinstance(value, bool):
+        raise TypeError(value)
+    return value
+
+
+def _text(value: Any) -> Any:
+    """Return a text of a record as it is; anything else is malformed."""
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _text_or_none(value: Any) -> Any:
+    return None if value is None else _text(value)
 
 
 def _finite(number: float | None) -> float | None:

@@ -57,8 +57,9 @@ def check(
 
     Each plan is derived again from raw values: permitted changes, cost to the micro-unit, the model's own score. The
     model, the policy and the population must be the ones named in the file; who is called approved must be approved,
-    everyone else refused; no applicant may be missing or stand twice. Exit codes: 0 all hold, 1 something does not,
-    2 bad input.
+    everyone else refused; no applicant may be missing or stand twice. That a plan is minimal, or that none exists, is
+    the search's claim: it is held against itself, not searched for again. Exit codes: 0 all hold, 1 something does
+    not, 2 bad input.
     """
     from .outcomes import read_outcomes
 
@@ -111,7 +112,7 @@ class _Findings:
 _COUNTED = {
     "already_approved": "already approved",
     "found": "plan found",
-    "none_exists": "no plan exists",
+    "none_exists": "claimed to have no plan",
     "none_found": "no plan found",
     "error": "bad rows",
     "plans": "plans checked",
@@ -243,6 +244,8 @@ def _against_header(outcome: Outcome, header: dict[str, Any]) -> Iterator[str]:
         yield "the provenance is not the header's"
     if outcome.threshold != header["threshold"]:
         yield f"the threshold is {outcome.threshold!r}, the header says {header['threshold']!r}"
+    if len(outcome.plans) > 1:
+        yield f"{len(outcome.plans)} plans are held, one was asked for"
     if outcome.shape != header.get("shape"):
         yield f"the shape is {outcome.shape!r}, the header says {header.get('shape')!r}"
     certificates = [plan.certificate for plan in outcome.plans]

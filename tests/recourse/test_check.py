@@ -267,6 +267,7 @@ def rebuilt(plan: Plan, **fields: Any) -> Plan:
             "4 features change, the policy allows 3",
         ),
         ({"changes": (Change("income", 30000, 45000),)}, "income: the plan starts at 30000, the applicant at 30250"),
+        ({"changes": (Change("income", 30250, 45000, unit="EUR"),)}, "the plan speaks of 'EUR', the policy of 'USD'"),
         ({"score": 0.999}, "the plan says 0.999"),
         ({"row": {**ROW, **GOOD}}, "age: a protected column stands in the plan's row"),
         ({"row": {}}, "income: the plan's row lacks this column of the model"),
@@ -280,6 +281,7 @@ def rebuilt(plan: Plan, **fields: Any) -> Plan:
             {"certificate": Certificate(False, GOOD_COST, GOOD_COST + 1, 0.0, 1, 10)},
             "is above the plan's cost",
         ),
+        ({"certificate": Certificate(True, GOOD_COST, GOOD_COST, 0.0, -1, 10)}, "the certificate counts -1 nodes"),
         ({"certificate": Certificate(False, 1.0, 1.0, 0.0, 1, 10)}, "the certificate is for a cost of 1.0"),
         (
             {"certificate": Certificate(False, GOOD_COST, GOOD_COST / 2, 0.1, 1, 10)},
@@ -319,15 +321,15 @@ def test_one_unreadable_row_does_not_spoil_the_others(setting: Setting) -> None:
 
 def outcome(status: Any, model: Model, **fields: Any) -> Outcome:
     provenance = Provenance("m", "p", "q", "fairpath 0.1.0", "equal")
-    stage = None if status == "already_approved" else "score"
     whole: dict[str, Any] = {
         "score": native(ROW, model),
         "plans": (),
         "certificate": None,
         "best_score": None,
+        "stage": None if status == "already_approved" else "score",
         **fields,
     }
-    return Outcome("1", status, stage, "point", threshold=0.5, provenance=provenance, **whole)
+    return Outcome("1", status, shape="point", threshold=0.5, provenance=provenance, **whole)
 
 
 def test_a_right_outcome_passes(setting: Setting) -> None:
@@ -352,6 +354,14 @@ def test_a_right_outcome_passes(setting: Setting) -> None:
             {"certificate": Certificate(True, None, 1.0, None, 1, 1)},
             "the status is 'none_found', but the certificate says proven",
         ),
+        ("none_exists", {"best_score": BestScore(0.9, 0.9, True, 1)}, "but the best score 0.9 would be approved"),
+        ("none_exists", {"best_score": BestScore(0.4, 0.3, False, 1)}, "0.4 does not agree with its bound 0.3"),
+        (
+            "none_exists",
+            {"best_score": BestScore(0.0, 0.0, True, 1)},
+            "the best score 0.0 is below the applicant's own",
+        ),
+        ("found", {"stage": "knockout"}, "the stage is 'knockout', the status 'found' goes with 'score'"),
         ("already_approved", {}, "the status is 'already_approved', but"),
         ("none_found", {"score": 0.1}, "the outcome says 0.1"),
         ("perhaps", {}, "the status 'perhaps' is none that an outcome can have"),

@@ -100,6 +100,8 @@ def test_a_best_score_that_no_row_holds_survives_its_json() -> None:
         ({"schema": "fairpath.outcome/1", "id": "7"}, "outcome '7' has no 'status'; was the file edited?"),
         ({**found().to_dict(), "plans": [3]}, "outcome '17' is malformed; was the file edited?"),
         ({**found().to_dict(), "score": "0.31"}, "outcome '17' is malformed; was the file edited?"),
+        ({**found().to_dict(), "interrupted": "no"}, "outcome '17' is malformed; was the file edited?"),
+        ({**found().to_dict(), "status": ["found"]}, "outcome '17' is malformed; was the file edited?"),
         ({**none_exists().to_dict(), "certificate": 5}, "outcome '18' is malformed; was the file edited?"),
     ],
 )
@@ -195,3 +197,17 @@ def test_a_text_that_stands_for_no_value_is_named(feature: Feature, text: str, m
     with pytest.raises(DataError) as error:
         parse_value(text, feature)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "place", [("certificate", "proven"), ("changes", 0, "feature"), ("changes", 0, "to"), ("row",)]
+)
+def test_a_malformed_plan_is_named(place: tuple[Any, ...]) -> None:
+    """A record of the wrong types is no plan, wherever it is wrong."""
+    record = json.loads(found().to_json())
+    part = record["plans"][0]
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = ["no"]
+    with pytest.raises(DataError, match=r"outcome '17' is malformed; was the file edited\?"):
+        Outcome.from_dict(record)
