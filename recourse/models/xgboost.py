@@ -187,8 +187,36 @@ def _columns(
         codes[j] = np.arange(len(levels))
         if not len(spelt["values"]):
             codes[j] = native_codes(column, levels)
+            _refuse_places(name, column, levels, codes[j], _tested_codes(learner, j))
             listed.append(j)
     return tuple(columns), codes, listed
+
+
+def _tested_codes(learner: dict[str, Any], j: int) -> set[int]:
+    """Return the codes of a column that the trees single out."""
+    found: set[int] = set()
+    for document in learner["gradient_booster"]["model"]["trees"]:
+        spans = zip(
+            np.asarray(document.get("categories_nodes", []), dtype=np.int64).tolist(),
+            document.get("categories_segments", []),
+            document.get("categories_sizes", []),
+            strict=True,
+        )
+        for node, begin, size in spans:
+            if int(document["split_indices"][node]) == j:
+                found.update(int(code) for code in document["categories"][begin : begin + size])
+    return found
+
+
+def _refuse_places(name: str, column: str, levels: tuple[Level, ...], codes: np.ndarray, tested: set[int]) -> None:
+    """Refuse numbers as levels where the trees' codes are not these numbers, but could be their places."""
+    strange = sorted(tested - set(codes.tolist()))
+    if strange and max(tested) < len(levels):
+        raise ModelError(
+            f"{name} tests {column!r} for the code {strange[0]}, which is not among the policy's levels "
+            f"{', '.join(map(str, levels))}: its codes may be their places, as they are for a pandas category. "
+            "Save the model again with XGBoost 3.1 or later, which stores the levels, or fit it on the numbers"
+        )
 
 
 def _spelt(name: str, column: str, enc: dict[str, Any], wanted: Wanted) -> tuple[Level, ...]:

@@ -17,6 +17,8 @@ PER_NODE = (
     "base_weights", "loss_changes", "sum_hessian",
 )  # fmt: skip
 NEEDED = PER_NODE[:5]
+_NO_PARENT = (-1, 2**31 - 1)  # of a root
+_TYPES = ("int", "float", "i", "q", "c")
 
 
 def parse(content: bytes | bytearray) -> dict[str, Any]:
@@ -132,6 +134,11 @@ def _check_model(learner: dict[str, Any]) -> None:
     for key in ("feature_names", "feature_types"):
         if len(learner.get(key, [])) not in (0, n_features):
             raise _Damaged(f"{key} holds {len(learner[key])} entries for {n_features} features")
+    if not set(learner.get("feature_types", [])) <= set(_TYPES):
+        raise _Damaged(f"its feature types are {sorted(set(learner['feature_types']))}, not some of {list(_TYPES)}")
+    wild = next((name for name in learner.get("feature_names", []) if set("[]<") & set(name)), None)
+    if wild is not None:
+        raise _Damaged(f"XGBoost takes no feature name with [, ] or <, such as {wild!r}")
     for number, tree in enumerate(model["trees"]):
         _check_tree(tree, number, n_features)
     _check_categories(model.get("cats"), n_features)
@@ -159,6 +166,12 @@ def _check_tree(tree: dict[str, Any], number: int, n_features: int) -> None:
         raise _Damaged(f"tree {number} points to nodes that it does not have")
     if len(np.unique(parents)) != len(parents):
         raise _Damaged(f"tree {number} reaches a node on two paths")
+    if "parents" in tree and len(tree["parents"]):  # the library follows them without looking
+        up = tree["parents"].astype(np.int64)
+        inner = np.flatnonzero(left >= 0)
+        apart = (up[left[inner]] != inner) | (up[right[inner]] != inner)
+        if np.any(apart) or np.any(((up < 0) | (up >= n)) & ~np.isin(up, _NO_PARENT)):
+            raise _Damaged(f"the nodes of tree {number} do not know their parents")
     features = tree["split_indices"][left >= 0].astype(np.int64)
     if np.any((features < 0) | (features >= n_features)):
         raise _Damaged(f"tree {number} tests a feature beyond the {n_features} of the model")

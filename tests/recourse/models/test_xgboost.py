@@ -240,6 +240,17 @@ def test_codes_without_names_take_the_levels_of_the_policy() -> None:
     assert np.array_equal(named.score(encode_frame(letters, named.columns)), booster.predict(data))
 
 
+def test_numbers_are_not_taken_for_places() -> None:
+    """A model whose codes are the places of numeric levels, as old files of pandas categories, is not misread."""
+    frame, y = applicants(0)
+    places = np.searchsorted([1, 3, 7], frame["grade"].astype(int)).astype(float)
+    raw = np.stack([frame["income"], places], axis=1)
+    data = xgb.DMatrix(raw, y, feature_types=["q", "c"], feature_names=["income", "grade"], enable_categorical=True)
+    booster = xgb.train({"objective": "binary:logistic", "nthread": 1, "max_cat_to_onehot": 9}, data, 9)
+    with pytest.raises(ModelError, match=r"tests 'grade' for the code [02], which is not among the policy's levels"):
+        read_model(booster, levels={"grade": [1, 3, 7]})
+
+
 def test_a_file_may_lack_the_types_of_its_features(tmp_path: Path) -> None:
     """A column that is split by category is a category, even where the file does not say so."""
     classifier, frame, _ = fitted(max_cat_to_onehot=1)
@@ -354,7 +365,7 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def test_the_documents_parts_must_fit() -> None:
-    """A cycle, a foreign feature, a missing tree or a short array is found before the library is asked."""
+    """A cycle, an orphan, a foreign feature, a missing tree or a short array is found before the library is asked."""
     whole = json.loads(fitted()[0].get_booster().save_raw("json"))
 
     def spoilt(change: Any) -> bytes:
@@ -371,6 +382,9 @@ def test_the_documents_parts_must_fit() -> None:
     def fewer(model: Any) -> None:
         model["trees"].pop()
 
+    def orphan(model: Any) -> None:
+        model["trees"][3]["parents"][4] = 1 << 20
+
     def short(model: Any) -> None:
         model["trees"][2]["base_weights"].pop()
 
@@ -378,6 +392,7 @@ def test_the_documents_parts_must_fit() -> None:
         (cycle, "nodes|paths"),
         (foreign, "beyond the 5"),
         (fewer, "7 trees of 8"),
+        (orphan, "parents"),
         (short, "base_weights"),
     ):
         with pytest.raises(ModelError, match=message):
