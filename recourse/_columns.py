@@ -38,10 +38,18 @@ def words(name: str) -> list[str]:
 
     Examples
     --------
-    >>> words("MSinceMostRecentInq"), words("annual_income2")
-    (['m', 'since', 'most', 'recent', 'inq'], ['annual', 'income', '2'])
+    >>> words("MSinceMostRecentInq"), words("annual_income2"), words("KörperGröße")
+    (['m', 'since', 'most', 'recent', 'inq'], ['annual', 'income', '2'], ['körper', 'größe'])
     """
-    parts = re.findall(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_]+", name)
+    parts = []
+    for run in re.findall(r"\d+|[^\W\d_]+", name):
+        cut = 0
+        for i in range(1, len(run)):
+            begins = run[i].isupper() and (not run[i - 1].isupper() or run[i + 1 : i + 2].islower())
+            if begins:
+                parts.append(run[cut:i])
+                cut = i
+        parts.append(run[cut:])
     return [part.lower() for part in parts]
 
 
