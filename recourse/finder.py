@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _CHUNK = 512  # rows encoded together; while one chunk is handed out, the next is searched
 _VALIDATED = 8 * _CHUNK  # rows validated together
 _GATHERED = 128  # most rows decoded, scored natively and checked together
-_LINGER = 0.02  # seconds that a finished row waits for others to be checked with
+_LINGER = 0.1  # seconds that a finished row waits for others to be checked with
 _BEST_NODES = 20_000  # largest part of the budget for the best score where no plan exists
 _STATUSES: tuple[Status, ...] = ("found", "none_exists", "none_found")
 
@@ -284,11 +284,11 @@ class Finder:
         for begin in range(0, len(table), _CHUNK):
             part = table.iloc[begin : begin + _CHUNK]
             try:
-                self._scores(part)
+                self._scored(part)
             except DataError:
                 for i in range(len(part)):
                     try:
-                        self._scores(part.iloc[i : i + 1])
+                        self._scored(part.iloc[i : i + 1])
                     except DataError as error:
                         found.append((part.index[i], str(error)))
         return found
@@ -324,22 +324,24 @@ class Finder:
             what = "column" if len(extra) == 1 else f"{len(extra)} columns"
             warnings.warn(f"ignored {what} that neither the policy nor the model has: {names}", stacklevel=3)
 
-    def _scores(self, frame: pd.DataFrame) -> np.ndarray:
-        """Validate rows and return their native scores; what the library refuses is named by the frame's index."""
-        matrix = self._problem.encode(frame).matrix
-        if not len(matrix):
-            return np.empty(0)
+    def _scored(self, frame: pd.DataFrame) -> tuple[Encoded, np.ndarray]:
+        """Validate and encode rows, and score them; what the library refuses is named by the frame's index."""
+        encoded = self._problem.encode(frame)
+        if not len(frame):
+            return encoded, np.empty(0)
         try:
-            return self.model.score(matrix)
+            return encoded, self.model.score(encoded.matrix)
         except RefusedCell as refused:
             raise DataError(refused.words(frame.index[refused.row])) from None
 
     def _run(
         self, table: pd.DataFrame, ids: list[str], cuts: np.ndarray, workers: int, progress: Any
     ) -> Iterator[Outcome]:
-        scores = np.empty(len(table))
+        scores, whole = np.empty(len(table)), None
         for begin in range(0, max(1, len(table)), _VALIDATED):
-            scores[begin : begin + _VALIDATED] = self._scores(table.iloc[begin : begin + _VALIDATED])
+            part = slice(begin, begin + _VALIDATED)
+            encoded, scores[part] = self._scored(table.iloc[part])
+            whole = encoded if len(table) <= _CHUNK else None  # a single chunk need not be encoded twice
         provenance = self.provenance
         with contextlib.ExitStack() as stack:
             advance = stack.enter_context(_progress(progress, len(table)))
@@ -350,7 +352,7 @@ class Finder:
                 part = slice(begin, begin + _CHUNK)
                 following = None
                 if begin < len(table):
-                    following = self._begin(table.iloc[part], ids[part], scores[part], cuts[part], pool)
+                    following = self._begin(table.iloc[part], ids[part], scores[part], cuts[part], whole, pool)
                 if ahead is not None:
                     for rows in _finished(ahead):
                         for outcome in self._finish(ahead, rows, provenance):
@@ -360,10 +362,16 @@ class Finder:
                 ahead = following
 
     def _begin(
-        self, frame: pd.DataFrame, ids: list[str], scores: np.ndarray, thresholds: np.ndarray, pool: ThreadPoolExecutor
+        self,
+        frame: pd.DataFrame,
+        ids: list[str],
+        scores: np.ndarray,
+        thresholds: np.ndarray,
+        encoded: Encoded | None,
+        pool: ThreadPoolExecutor,
     ) -> _Chunk:
         """Start the search for those rows of a chunk that are refused."""
-        encoded = self._problem.encode(frame)
+        encoded = self._problem.encode(frame) if encoded is None else encoded
         refused = np.flatnonzero(~(scores >= thresholds)).astype(np.int64)
         margin = self.policy.decision.margin
         needed = np.array([self.model.cut(float(t) + margin) for t in thresholds[refused]], dtype=np.float64)

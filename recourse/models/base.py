@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Level = str | int | float | bool
 Score = Literal["probability", "decision_function"]
+_MOST_CUTS = 4096
 
 
 class RefusedCell(DataError):
@@ -110,6 +111,9 @@ class Model:
     `score` and `raw` call the native library (one thread) on a float64[n, n_columns] matrix in which a categorical
     column holds codes (positions in its `levels`) and NaN is missing; they return float64[n]. `squash` is the native,
     non-decreasing map from raw scores to scores. All three are about the favourable class.
+
+    A row's score does not depend on the rows beside it. scikit-learn's own linear scores do, in the last digit, since a
+    matrix product adds in an order that depends on its layout: here each row's is the library's for that row alone.
     """
 
     name: str  # e.g. "xgboost.Booster"
@@ -136,6 +140,8 @@ class Model:
         raw scores with the cut decides exactly as comparing native scores with the threshold.
         """
         if threshold not in self.cuts:
+            if len(self.cuts) >= _MOST_CUTS:  # a threshold for each applicant must not fill the memory
+                self.cuts.clear()
             self.cuts[threshold] = _bisect(self.squash, threshold, single=bool(getattr(self.core, "single", False)))
         return self.cuts[threshold]
 

@@ -34,6 +34,7 @@ def parse(content: bytes | bytearray) -> dict[str, Any]:
         document = json.loads(text) if text[1:].lstrip()[:1] in (b'"', b"}") else _Ubjson(text).document()
         learner: dict[str, Any] = document["learner"]
         str(learner["objective"]["name"]), int(learner["learner_model_param"]["num_feature"])
+        [int(learner["learner_model_param"].get(key, "0")) for key in ("num_class", "num_target")]
         if learner["gradient_booster"]["name"] == "gbtree":
             _check_model(learner)
     except _Damaged as error:
@@ -128,6 +129,9 @@ def _check_model(learner: dict[str, Any]) -> None:
     n_trees = int(model["gbtree_model_param"]["num_trees"])
     if not n_trees == len(model["trees"]) == len(model["tree_info"]):
         raise _Damaged(f"{len(model['trees'])} trees of {n_trees}")
+    groups = max(1, int(learner["learner_model_param"].get("num_class", "0")))
+    if any(not 0 <= int(group) < groups for group in model["tree_info"]):
+        raise _Damaged(f"it has trees for classes beyond its {groups}")
     indptr = np.asarray(model.get("iteration_indptr", range(n_trees + 1)))
     if indptr.ndim != 1 or indptr[0] != 0 or indptr[-1] != n_trees or np.any(np.diff(indptr) < 0):
         raise _Damaged("its rounds do not add up to its trees")

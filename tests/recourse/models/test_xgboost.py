@@ -365,7 +365,7 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def test_the_documents_parts_must_fit() -> None:
-    """A cycle, an orphan, a foreign feature, a missing tree or a short array is found before the library is asked."""
+    """A cycle, an orphan, a foreign feature, a tree astray or missing, or a short array is found before the library is asked."""
     whole = json.loads(fitted()[0].get_booster().save_raw("json"))
 
     def spoilt(change: Any) -> bytes:
@@ -385,6 +385,9 @@ def test_the_documents_parts_must_fit() -> None:
     def orphan(model: Any) -> None:
         model["trees"][3]["parents"][4] = 1 << 20
 
+    def astray(model: Any) -> None:
+        model["tree_info"][2] = 3
+
     def short(model: Any) -> None:
         model["trees"][2]["base_weights"].pop()
 
@@ -393,6 +396,7 @@ def test_the_documents_parts_must_fit() -> None:
         (foreign, "beyond the 5"),
         (fewer, "7 trees of 8"),
         (orphan, "parents"),
+        (astray, "classes beyond"),
         (short, "base_weights"),
     ):
         with pytest.raises(ModelError, match=message):
