@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -22,6 +21,7 @@ from ..errors import CheckFailed, InputError, RecourseError
 CHECK_FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+UNREAD = 141  # as the shell reports every program whose reader stopped early: neither done nor failed
 COMPILING = "compiling the search kernels once (some 10 s; later runs find them in the cache) ..."
 
 
@@ -31,6 +31,10 @@ class Failure(RecourseError):
 
 class Interrupted(RecourseError):
     """Ctrl-C, with what was saved and how to go on."""
+
+
+class _Unread(RecourseError):
+    """The reader of stdout has seen enough."""
 
 
 def stdout() -> Console:
@@ -67,7 +71,7 @@ class ReportingGroup(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command and exit: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+        """Run a command and exit: 0 done, 1 a check failed, 2 bad input, 130 interrupted, 141 nobody reads on."""
         words = list(sys.argv[1:] if args is None else args)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a file or pipe gets UTF-8, whatever the terminal's alphabet
@@ -87,15 +91,23 @@ class ReportingGroup(TyperGroup):
             os._exit(INTERRUPTED)
         raise SystemExit(code if isinstance(code, int) else 0)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command, and pass on what typer would else swallow: Ctrl-C and a reader that is gone."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped before anything was written") from None
+        except BrokenPipeError:
+            raise _Unread from None
+
 
 def _report(error: BaseException, *, as_json: bool, debug: bool) -> int:
     """Say what went wrong and return the exit code for it."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        # The reader of a pipe has seen enough; keep the interpreter's last flush quiet.
+    if isinstance(error, _Unread):  # keep the interpreter's last flush quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return UNREAD
     if debug and not isinstance(error, KeyboardInterrupt | Interrupted | Failure):
         traceback.print_exception(error)
     message, code = _words(error)
