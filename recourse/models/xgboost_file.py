@@ -129,7 +129,7 @@ def _check_model(learner: dict[str, Any]) -> None:
     n_trees = int(model["gbtree_model_param"]["num_trees"])
     if not n_trees == len(model["trees"]) == len(model["tree_info"]):
         raise _Damaged(f"{len(model['trees'])} trees of {n_trees}")
-    groups = max(1, int(learner["learner_model_param"].get("num_class", "0")))
+    groups = max(1, *(int(learner["learner_model_param"].get(key, "0")) for key in ("num_class", "num_target")))
     if any(not 0 <= int(group) < groups for group in model["tree_info"]):
         raise _Damaged(f"it has trees for classes beyond its {groups}")
     indptr = np.asarray(model.get("iteration_indptr", range(n_trees + 1)))
