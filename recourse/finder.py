@@ -422,9 +422,9 @@ class Finder:
     def _changes(self, chunk: _Chunk, i: int) -> tuple[Change, ...]:
         """Decode the values that the search gives the i-th refused row."""
         r, values = int(chunk.refused[i]), chunk.answers.value[i]
-        start = chunk.encoded.rows.value[r]
+        rows = chunk.encoded.rows
         changes = []
-        for j in np.flatnonzero((values != start) & ~np.isnan(start) & ~np.isnan(values)).tolist():
+        for j in np.flatnonzero((values != rows.value[r]) & (rows.movable[r] == 1)).tolist():
             name, feature = self._problem.names[j], self._problem.features[j]
             before = chunk.records[r][name]
             changes.append(Change(name, before, _after(feature, float(values[j])), feature.unit, feature.label))

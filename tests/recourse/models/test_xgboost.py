@@ -365,7 +365,7 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def test_the_documents_parts_must_fit() -> None:
-    """A cycle, an orphan, a foreign feature, a tree astray or missing, a short array: found before the library is asked."""
+    """A cycle, an orphan, a foreign feature, a tree astray or missing, a short array: all are found before loading."""
     whole = json.loads(fitted()[0].get_booster().save_raw("json"))
 
     def spoilt(change: Any) -> bytes:
