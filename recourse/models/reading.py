@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, ModelError, RecourseError, UnsupportedModel
+from ..errors import DataError, InputError, ModelError, RecourseError, UnsupportedModel
 from .base import Level, Model, Score, Wanted
 
 SUPPORTED = (
@@ -119,7 +119,11 @@ def _from_file(path: Path, wanted: Wanted, *, allow_pickle: bool) -> Model:
     except RecourseError as error:
         if str(path) in str(error):
             raise
-        raise type(error)(f"{path}: {error}") from error
+        kind = ModelError if isinstance(error, DataError) else type(error)  # of its probes, not of applicants
+        raise kind(f"{path}: {error}") from error
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"{path} is damaged, and cannot be read ({what}); save the model again") from error
 
 
 def _read_file(kind: str, path: Path, content: bytes, wanted: Wanted) -> Model:

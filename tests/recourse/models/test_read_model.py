@@ -194,3 +194,25 @@ def test_the_door_loads_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "library, extension, whole, broken",
+    [
+        ("xgboost", "json", '"num_class":"0"', '"num_class":"?"'),
+        ("lightgbm", "txt", "num_class=1", "num_class=O"),
+    ],
+)
+def test_a_number_that_is_none_damages_the_file(
+    library: str, extension: str, whole: str, broken: str, boosters: dict[str, Any], tmp_path: Path
+) -> None:
+    """A header with a letter where a digit was is an error of the file, in one line with its path."""
+    path = tmp_path / f"model.{extension}"
+    if library == "xgboost":
+        boosters[library].save_model(path)
+    else:
+        boosters[library].booster_.save_model(path)
+    text = path.read_text()
+    assert whole in text
+    path.write_text(text.replace(whole, broken))
+    assert str(path) in one_line(path, "damaged")
