@@ -119,8 +119,8 @@ def _from_file(path: Path, wanted: Wanted, *, allow_pickle: bool) -> Model:
     except RecourseError as error:
         if str(path) in str(error):
             raise
-        kind = ModelError if isinstance(error, DataError) else type(error)  # of its probes, not of applicants
-        raise kind(f"{path}: {error}") from error
+        same = ModelError if isinstance(error, DataError) else type(error)  # of its probes, not of applicants
+        raise same(f"{path}: {error}") from error
     except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise ModelError(f"{path} is damaged, and cannot be read ({what}); save the model again") from error
