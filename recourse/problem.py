@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _EXACT = 2**53  # integers up to here are floats exactly
 _FAR = 2**52  # the end of a grid without a bound
+_LARGEST = float(np.finfo(np.float32).max)  # without a grid, targets are float32 numbers; infinity is none
 _WIDE = Context(prec=1500)  # sums and products of any floats' decimal texts are exact
 
 
@@ -66,7 +67,7 @@ class Problem:
         first, last = np.zeros((n_rows, n), np.int64), np.full((n_rows, n), -1, np.int64)
         origin, stride = np.zeros((n_rows, n), np.int64), np.zeros((n_rows, n), np.int64)
         scale = np.ones((n_rows, n), np.int64)
-        low, high = np.full((n_rows, n), -np.inf), np.full((n_rows, n), np.inf)
+        low, high = np.full((n_rows, n), -_LARGEST), np.full((n_rows, n), _LARGEST)
         for j, (name, feature) in enumerate(zip(self.names, self.features, strict=True)):
             column = _column(frame, name)
             x = read_positions(column, name, feature) if feature.listed else read_numbers(column, name)

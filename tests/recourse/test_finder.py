@@ -121,6 +121,21 @@ def test_thresholds_of_their_own(finder: Finder) -> None:
     assert [outcome.threshold for outcome in outcomes] == [-1.0, 0.5, 2.0]
 
 
+def test_infinity_is_no_move() -> None:
+    """A split on missing values alone, whose threshold is infinite, gives a number without a step no move."""
+    lightgbm = pytest.importorskip("lightgbm")
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random(400) < 0.4, np.nan, rng.normal(size=400))
+    frame = pd.DataFrame({"x": x, "y": rng.normal(size=400)})
+    target = (np.isnan(x) | (frame["y"] > 0.7)).astype(int)
+    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1).fit(frame, target)
+    policy = POLICY | {"features": {"x": {"kind": "number"}, "y": {"kind": "number"}}}
+    finder = Finder(model, policy)
+    assert np.isinf(finder.model.core.threshold).any()
+    outcomes = list(finder.find_many(frame[frame["x"].notna()].iloc[:20], progress=False))
+    assert {outcome.status for outcome in outcomes} <= {"already_approved", "found"}
+
+
 def test_a_model_that_was_read_for_another_score_is_refused() -> None:
     """A model read for one class and score is never searched by a policy that decides by another."""
     frame = pd.DataFrame({"income": np.arange(100), "debts": np.arange(100) % 7})
