@@ -13,18 +13,48 @@ import numpy as np
 
 from .arena import longer, taller
 from .forest import OF, OFFSET, START, Active, Forest, Residual, activate, specialise
-from .incumbent import Climb, Goal, approves, ascend, climb_to, improve, make_climb, native_score
+from .incumbent import (
+    Climb,
+    Goal,
+    approves,
+    ascend,
+    climb_to,
+    improve,
+    make_climb,
+    native_score,
+)
 from .jit import inner, kernel
-from .leaves import COST, COUNT, HOME, POSITION, RANK, ROW, Choice, affordable, classify, collect, nearest
-from .masks import build_masks, mask_box, mask_point, split_box, strike, tighten, upper_bound, weigh
+from .leaves import (
+    COST,
+    COUNT,
+    HOME,
+    POSITION,
+    RANK,
+    ROW,
+    Choice,
+    affordable,
+    classify,
+    collect,
+    nearest,
+)
+from .masks import (
+    build_masks,
+    mask_box,
+    mask_point,
+    split_box,
+    strike,
+    tighten,
+    upper_bound,
+    weigh,
+)
 from .merging import merge
 from .moves import UNBOUNDED, Moves, Space
 
 FOUND, NONE_EXISTS, NONE_FOUND = 0, 1, 2
 MERGE_TRIES = 2
 FEW_CHANGES = 5  # up to this limit, boxes are split on whether a feature changes before on where to
-CLIMB_AFTER = 64  # nodes after which a climb from the present box is tried, and again after each doubling
-MERGE_AFTER = 40  # nodes after which merging pays; then again after STRETCH times as many, to WIDER times the leaves
+CLIMB_AFTER = 200  # nodes after which a climb from the present box is tried, and again after each doubling
+MERGE_WORK = 12_000  # words of masks bounded before merging pays; then STRETCH times as many nodes, WIDER groups
 MERGE_LIMIT = 64  # joint leaves of a merged group: one word at first
 MERGE_STRETCH = 16
 MERGE_WIDER = 4
@@ -67,7 +97,13 @@ def _class_with(choice: Choice, a: int, position: int) -> int:
 
 @inner
 def _before(
-    choice: Choice, cost: int, changes: int, box: np.ndarray, cost_b: int, changes_b: int, box_b: np.ndarray
+    choice: Choice,
+    cost: int,
+    changes: int,
+    box: np.ndarray,
+    cost_b: int,
+    changes_b: int,
+    box_b: np.ndarray,
 ) -> int:
     """Compare the cheapest points of two boxes: -1, 0 or 1 by cost, changes, ranks from the last policy feature on."""
     if cost != cost_b:
@@ -88,7 +124,13 @@ def _before(
 def _precedes(choice: Choice, arena: np.ndarray, boxes: np.ndarray, i: int, k: int) -> bool:
     """Whether box i is popped before box k; boxes of one point by creation."""
     order = _before(
-        choice, arena[i, BOX_COST], arena[i, BOX_CHANGES], boxes[i], arena[k, BOX_COST], arena[k, BOX_CHANGES], boxes[k]
+        choice,
+        arena[i, BOX_COST],
+        arena[i, BOX_CHANGES],
+        boxes[i],
+        arena[k, BOX_COST],
+        arena[k, BOX_CHANGES],
+        boxes[k],
     )
     return order < 0 or (order == 0 and i < k)
 
@@ -123,7 +165,14 @@ def _trim(choice: Choice, box: np.ndarray, budget: int, max_changes: int) -> tup
 
 
 @inner
-def _push(choice: Choice, arena: np.ndarray, boxes: np.ndarray, heap: np.ndarray, n_heap: int, new: int) -> None:
+def _push(
+    choice: Choice,
+    arena: np.ndarray,
+    boxes: np.ndarray,
+    heap: np.ndarray,
+    n_heap: int,
+    new: int,
+) -> None:
     """Add a box to the heap."""
     k = n_heap
     while k > 0:
@@ -188,14 +237,18 @@ def branch(
     mask, spare = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
     point_mask = np.empty(n_words, np.uint64)
     weight, gap = np.empty(len(choice.item), np.float64), np.empty(n_active, np.float64)
-    forced = np.empty(1, np.int64)
+    forced, best_of = np.empty(1, np.int64), np.empty(len(groups.first), np.int64)
     point, position = np.empty(n_active, np.int64), np.empty(n_active, np.int64)
     todo, box = np.empty((3, 2 * n_active), np.int16), np.empty(2 * n_active, np.int16)
     for a in range(n_active):
         todo[0, 2 * a], todo[0, 2 * a + 1] = 0, choice.table[a, COUNT] - 1
     n_todo = 1
     exhausted, few = False, max_changes <= FEW_CHANGES and max_changes < n_active
-    merge_at, merge_limit, climb_at = MERGE_AFTER, MERGE_LIMIT, CLIMB_AFTER
+    merge_at, merge_limit, climb_at = (
+        MERGE_WORK // (masks.row.shape[1] + 1),
+        MERGE_LIMIT,
+        CLIMB_AFTER,
+    )
     floor = 0
     upper = -np.inf
     while True:
@@ -224,7 +277,18 @@ def branch(
                     if top < low_enough:
                         break
                 mask_point(choice, masks, box, mask, point, point_mask)
-                total = weigh(choice, groups, masks, mask, point_mask, box, point, weight, gap)
+                total = weigh(
+                    choice,
+                    groups,
+                    masks,
+                    mask,
+                    point_mask,
+                    box,
+                    point,
+                    weight,
+                    gap,
+                    best_of,
+                )
                 if total >= low_enough:
                     for a in range(n_active):
                         position[a] = choice.item[choice.table[a, ROW] + point[a], POSITION]
@@ -233,7 +297,19 @@ def branch(
                         for a in range(n_active):
                             best_box[2 * a], best_box[2 * a + 1] = point[a], point[a]
                         break
-                cut = tighten(choice, groups, masks, mask, box, point, low_enough, top, gap, forced)
+                cut = tighten(
+                    choice,
+                    groups,
+                    masks,
+                    mask,
+                    box,
+                    point,
+                    low_enough,
+                    top,
+                    gap,
+                    best_of,
+                    forced,
+                )
                 if cut < 0:
                     break
                 if cut == 0:
@@ -252,8 +328,15 @@ def branch(
                 boxes, arena, heap = taller(boxes), taller(arena), longer(heap)
             for k in range(2 * n_active):
                 boxes[n_boxes, k] = box[k]
-            arena[n_boxes, BOX_COST], arena[n_boxes, BOX_CHANGES], arena[n_boxes, AGE] = cost, changes, age
-            arena[n_boxes, SPLIT_FEATURE], arena[n_boxes, SPLIT_CLASS] = split_a, split_c
+            (
+                arena[n_boxes, BOX_COST],
+                arena[n_boxes, BOX_CHANGES],
+                arena[n_boxes, AGE],
+            ) = cost, changes, age
+            arena[n_boxes, SPLIT_FEATURE], arena[n_boxes, SPLIT_CLASS] = (
+                split_a,
+                split_c,
+            )
             _push(choice, arena, boxes, heap, n_heap, n_boxes)
             n_heap += 1
             n_boxes += 1
@@ -400,7 +483,19 @@ def solve_moves(
         has = climb_to(moves, active, residual, climb, goal, held, UNBOUNDED)
         if has:
             improve(moves, active, residual, climb, goal, held)
-    found = branch(forest, space, moves, active, residual, climb, goal, held, has, False, node_budget)
+    found = branch(
+        forest,
+        space,
+        moves,
+        active,
+        residual,
+        climb,
+        goal,
+        held,
+        has,
+        False,
+        node_budget,
+    )
     number[0], number[1], number[2] = found.status, found.proven, found.cost
     number[3], number[4] = found.bound, found.nodes
     point = found.point

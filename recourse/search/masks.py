@@ -43,13 +43,20 @@ def _touches(choice: Choice, groups: Groups, i: int, a: int) -> bool:
 @inner
 def build_masks(choice: Choice, groups: Groups) -> Masks:
     """One bit a leaf, one row a class."""
-    n_groups, n_active, n_classes = len(groups.first) - 1, len(choice.table), len(choice.item)
+    n_groups, n_active, n_classes = (
+        len(groups.first) - 1,
+        len(choice.table),
+        len(choice.item),
+    )
     word = np.zeros(n_groups + 1, np.int64)
     for g in range(n_groups):
         word[g + 1] = word[g] + (groups.first[g + 1] - groups.first[g] + 63) // 64
     n_words = word[n_groups]
     row = np.zeros((3 * n_classes + 1, n_words), np.uint64)
-    touch_start, touch = np.zeros(len(groups.value) + 1, np.int64), np.empty(len(groups.value) * n_active, np.int16)
+    touch_start, touch = (
+        np.zeros(len(groups.value) + 1, np.int64),
+        np.empty(len(groups.value) * n_active, np.int16),
+    )
     n_touch = 0
     for g in range(n_groups):
         for i in range(groups.first[g], groups.first[g + 1]):
@@ -113,7 +120,12 @@ def mask_box(choice: Choice, masks: Masks, box: np.ndarray, out: np.ndarray, spa
 
 @inner
 def mask_point(
-    choice: Choice, masks: Masks, box: np.ndarray, mask: np.ndarray, point: np.ndarray, out: np.ndarray
+    choice: Choice,
+    masks: Masks,
+    box: np.ndarray,
+    mask: np.ndarray,
+    point: np.ndarray,
+    out: np.ndarray,
 ) -> None:
     """Leaves of one point of a box: exactly one bit a group, if the point lies within the budget of the groups."""
     n_words, n_classes = masks.row.shape[1], masks.n_classes
@@ -157,7 +169,7 @@ def strike(
     `slack` is what may be spent beyond the box's cheapest point. Ends early when the bound falls below `need`.
     """
     for g in range(len(groups.first) - 1):
-        before, found = 0.0, False
+        before, struck, found = 0.0, False, False
         for w in range(masks.word[g], masks.word[g + 1]):
             while mask[w] != NONE:
                 leaf = groups.first[g] + 64 * (w - masks.word[g]) + first_bit(mask[w])
@@ -166,7 +178,10 @@ def strike(
                     a = np.int64(masks.touch[u])
                     p = point[a]
                     if a < choice.n_runs:
-                        c = min(max(p, np.int64(groups.box[leaf, 2 * a])), np.int64(groups.box[leaf, 2 * a + 1]))
+                        c = min(
+                            max(p, np.int64(groups.box[leaf, 2 * a])),
+                            np.int64(groups.box[leaf, 2 * a + 1]),
+                        )
                     else:
                         c = p
                         while c < box[2 * a + 1] and not has_bit(
@@ -178,12 +193,12 @@ def strike(
                         extra += choice.item[row + c, COST] - choice.item[row + p, COST]
                         more += p == choice.table[a, HOME]
                 if extra <= slack and more <= changes_left:
-                    if before != 0.0:
+                    if struck:
                         total += groups.value[leaf] - before
                     found = True
                     break
-                if before == 0.0:
-                    before = groups.value[leaf]
+                if not struck:
+                    before, struck = groups.value[leaf], True
                 mask[w] &= mask[w] - ONE
             if found:
                 break
@@ -195,26 +210,42 @@ def strike(
 
 
 @inner
-def upper_bound_with(groups: Groups, masks: Masks, mask: np.ndarray, r: int) -> float:
-    """Sum of the best leaves in the conjunction of a mask and row r; -inf when a group has none."""
-    total = groups.constant
+def _suffices(
+    groups: Groups,
+    masks: Masks,
+    mask: np.ndarray,
+    r: int,
+    top: float,
+    need: float,
+    best: np.ndarray,
+) -> bool:
+    """Whether the bound of a mask still reaches `need` in conjunction with row r.
+
+    `top` is the bound of the mask and best[g] its best leaf of group g: only groups whose best leaf is not in the row
+    lose, and the loss is added up until it is too much.
+    """
     for g in range(len(groups.first) - 1):
+        leaf = best[g]
+        k = leaf - groups.first[g]
+        w = masks.word[g] + (k >> 6)
+        if masks.row[r, w] >> np.uint64(k & 63) & ONE != NONE:
+            continue
         found = False
-        for w in range(masks.word[g], masks.word[g + 1]):
+        while w < masks.word[g + 1] and not found:
             both = mask[w] & masks.row[r, w]
             if both != NONE:
-                total += groups.value[groups.first[g] + 64 * (w - masks.word[g]) + first_bit(both)]
+                top -= groups.value[leaf] - groups.value[groups.first[g] + 64 * (w - masks.word[g]) + first_bit(both)]
                 found = True
-                break
-        if not found:
-            return -np.inf
-    return total
+            w += 1
+        if not found or top < need:
+            return False
+    return True
 
 
 @inner
 def tighten(
     choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, box: np.ndarray, point: np.ndarray, need: float,
-    top: float, gap: np.ndarray, forced: np.ndarray,
+    top: float, gap: np.ndarray, best: np.ndarray, forced: np.ndarray,
 ) -> int:  # fmt: skip
     """Drop the cheapest classes of a box that cannot be kept: the bound falls short with them.
 
@@ -230,15 +261,15 @@ def tighten(
         if low == high or top - gap[a] >= need:
             continue
         begin, p = choice.table[a, ROW], point[a]
-        if upper_bound_with(groups, masks, mask, 2 * n_classes + begin + p) >= need:
+        if _suffices(groups, masks, mask, 2 * n_classes + begin + p, top, need, best):
             continue
         if a >= choice.n_runs:
             box[2 * a] = p + 1
             changed = 1
             continue
         if low < p < high:
-            below = upper_bound_with(groups, masks, mask, begin + p - 1) >= need
-            above = upper_bound_with(groups, masks, mask, n_classes + begin + p + 1) >= need
+            below = _suffices(groups, masks, mask, begin + p - 1, top, need, best)
+            above = _suffices(groups, masks, mask, n_classes + begin + p + 1, top, need, best)
             if below and above:
                 forced[0] = a
                 continue
@@ -248,12 +279,12 @@ def tighten(
             box[2 * a + 1] = high if above else p - 1
         elif p == low:
             c = p + 1
-            while c < high and upper_bound_with(groups, masks, mask, begin + c) < need:
+            while c < high and not _suffices(groups, masks, mask, begin + c, top, need, best):
                 c += 1
             box[2 * a] = c
         else:
             c = p - 1
-            while c > low and upper_bound_with(groups, masks, mask, n_classes + begin + c) < need:
+            while c > low and not _suffices(groups, masks, mask, n_classes + begin + c, top, need, best):
                 c -= 1
             box[2 * a + 1] = c
         changed = 1
@@ -263,12 +294,12 @@ def tighten(
 @inner
 def weigh(
     choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, point_mask: np.ndarray, box: np.ndarray,
-    point: np.ndarray, weight: np.ndarray, gap: np.ndarray,
+    point: np.ndarray, weight: np.ndarray, gap: np.ndarray, best: np.ndarray,
 ) -> float:  # fmt: skip
     """Spread the gap between the groups' best leaves and the point's over the tests that part them.
 
-    `weight[row + c]` gets what is lost below (or from) class c, `gap[a]` what feature a has a part in. Returns the sum
-    of the point's leaves.
+    `weight[row + c]` gets what is lost below (or from) class c, `gap[a]` what feature a has a part in, best[g] the best
+    leaf of group g. Returns the sum of the point's leaves.
     """
     for a in range(len(choice.table)):
         gap[a] = 0.0
@@ -277,26 +308,30 @@ def weigh(
     total = groups.constant
     for g in range(len(groups.first) - 1):
         mine = best_leaf(groups, masks, point_mask, g)
-        best = best_leaf(groups, masks, mask, g)
+        leaf = best_leaf(groups, masks, mask, g)
+        best[g] = leaf
         total += groups.value[mine]
-        if best == mine:
+        if leaf == mine:
             continue
-        lost = groups.value[best] - groups.value[mine]
-        for u in range(masks.touch_start[best], masks.touch_start[best + 1]):
+        lost = groups.value[leaf] - groups.value[mine]
+        for u in range(masks.touch_start[leaf], masks.touch_start[leaf + 1]):
             a = np.int64(masks.touch[u])
             row, p = choice.table[a, ROW], point[a]
             if a < choice.n_runs:
-                low, high = np.int64(groups.box[best, 2 * a]), np.int64(groups.box[best, 2 * a + 1])
+                low, high = (
+                    np.int64(groups.box[leaf, 2 * a]),
+                    np.int64(groups.box[leaf, 2 * a + 1]),
+                )
                 if low > p:
                     weight[row + low] += lost
                     gap[a] += lost
                 elif high < p:
                     weight[row + high + 1] += lost
                     gap[a] += lost
-            elif not has_bit(groups.member, best, (a - choice.n_runs) * choice.n_words, p):
+            elif not has_bit(groups.member, leaf, (a - choice.n_runs) * choice.n_words, p):
                 gap[a] += lost
                 for c in range(box[2 * a] + 1, box[2 * a + 1] + 1):
-                    if has_bit(groups.member, best, (a - choice.n_runs) * choice.n_words, c):
+                    if has_bit(groups.member, leaf, (a - choice.n_runs) * choice.n_words, c):
                         weight[row + c] += lost
                         break
     return total

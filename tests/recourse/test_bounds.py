@@ -59,7 +59,7 @@ def cut_boxes(forest: Any, space: Any, moves: Any, max_changes: int, boxes: np.n
     words = masks.row.shape[1]
     mask, spare, point_mask = np.empty(words, np.uint64), np.empty(words, np.uint64), np.empty(words, np.uint64)
     weight, gap = np.empty(len(choice.item)), np.empty(n)
-    point, forced = np.empty(n, np.int64), np.empty(1, np.int64)
+    point, forced, best = np.empty(n, np.int64), np.empty(1, np.int64), np.empty(len(groups.first), np.int64)
     bound, verdict = np.empty(len(boxes)), np.zeros(len(boxes), np.int64)
     for i in range(len(boxes)):
         changes = 0
@@ -71,8 +71,8 @@ def cut_boxes(forest: Any, space: Any, moves: Any, max_changes: int, boxes: np.n
         bound[i] = strike(choice, groups, masks, mask, boxes[i], point, slack, max_changes - changes, -np.inf, top)
         if bound[i] > -np.inf and changes <= max_changes:
             mask_point(choice, masks, boxes[i], mask, point, point_mask)
-            weigh(choice, groups, masks, mask, point_mask, boxes[i], point, weight, gap)
-            verdict[i] = tighten(choice, groups, masks, mask, boxes[i], point, need, bound[i], gap, forced)
+            weigh(choice, groups, masks, mask, point_mask, boxes[i], point, weight, gap, best)
+            verdict[i] = tighten(choice, groups, masks, mask, boxes[i], point, need, bound[i], gap, best, forced)
     return bound, verdict
 
 
