@@ -79,7 +79,7 @@ def run(
 
     cold = not compiled(finder.model)
     if cold:
-        say("compiling the search kernels once (some 30 s; later runs find them in the cache)")
+        say("compiling the search kernels once (half a minute or more; later runs find them in the cache)")
     began = time.perf_counter()
     warm_up(finder.model)
     seconds_compiling = time.perf_counter() - began if cold else 0.0

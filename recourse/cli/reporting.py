@@ -22,7 +22,7 @@ CHECK_FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 UNREAD = 141  # as the shell reports every program whose reader stopped early: neither done nor failed
-COMPILING = "compiling the search kernels once (some 30 s; later runs find them in the cache) ..."
+COMPILING = "compiling the search kernels once (half a minute or more; later runs find them in the cache) ..."
 
 
 class Failure(RecourseError):
