@@ -139,7 +139,10 @@ def test_an_unseen_level_is_refused() -> None:
 
 @given(
     codes=st.lists(st.integers(-1, 4), max_size=30),
-    levels=st.lists(st.text(min_size=1, max_size=5), min_size=5, max_size=5, unique=True),
+    # pandas itself takes texts that end in NUL for others
+    levels=st.lists(
+        st.text(st.characters(exclude_characters="\x00"), min_size=1, max_size=5), min_size=5, max_size=5, unique=True
+    ),
     seed=st.integers(0, 99),
 )
 def test_codes_travel_there_and_back(codes: list[int], levels: list[str], seed: int) -> None:
