@@ -141,7 +141,10 @@ def test_an_unseen_level_is_refused() -> None:
     codes=st.lists(st.integers(-1, 4), max_size=30),
     # pandas itself takes texts that end in NUL for others
     levels=st.lists(
-        st.text(st.characters(exclude_characters="\x00"), min_size=1, max_size=5), min_size=5, max_size=5, unique=True
+        st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=5),
+        min_size=5,
+        max_size=5,
+        unique=True,
     ),
     seed=st.integers(0, 99),
 )
