@@ -17,6 +17,7 @@ __all__ = [
     "BestScore",
     "Certificate",
     "Change",
+    "Condition",
     "Outcome",
     "Plan",
     "Provenance",
@@ -31,7 +32,8 @@ __all__ = [
 ]
 
 Status = Literal["already_approved", "found", "none_exists", "none_found"]
-Stage = Literal["score"]
+Stage = Literal["knockout", "score", "combined"]
+Condition = Literal["any", "at least", "at most"]
 
 OUTCOME_SCHEMA = "fairpath.outcome/1"
 
@@ -40,14 +42,20 @@ OUTCOME_SCHEMA = "fairpath.outcome/1"
 class Change:
     """One feature of a plan, before and after, in the applicant's units.
 
-    `label` is the policy's wording; it is not part of the JSON and takes no part in comparisons.
+    `label` is the policy's wording; it is not part of the JSON and takes no part in comparisons. The feature ``wait``
+    is the months until the applicant applies again. `condition` says what else than the value itself is promised:
+    "at least" or "at most" it, or "any" value where a missing one is provided (`after` is then None).
 
     Examples
     --------
     >>> print(Change("income", 41000, 46500, unit="USD", label="annual income"))
     annual income: 41000 -> 46500 USD
-    >>> print(Change("utilisation", 80.0, 79, unit="%"))
-    utilisation: 80 -> 79 %
+    >>> print(Change("utilisation", 80.0, 79, unit="%", condition="at most"))
+    utilisation: 80 -> at most 79 %
+    >>> print(Change("appraisal", None, None, condition="any"))
+    appraisal: missing -> to be provided
+    >>> print(Change("wait", 0, 5, unit="months"))
+    wait 5 months, then apply again
     """
 
     feature: str
@@ -55,11 +63,36 @@ class Change:
     after: Value
     unit: str | None = None
     label: str | None = field(default=None, compare=False)
+    condition: Condition | None = None
 
     def __str__(self) -> str:
         """Return the change in one line of words."""
+        if self.feature == "wait":
+            least = f"{self.condition} " if self.condition else ""
+            return f"wait {least}{_shown(self.after)} month{'' if self.after == 1 else 's'}, then apply again"
         unit = f" {self.unit}" if self.unit else ""
-        return f"{self.label or self.feature}: {_shown(self.before)} -> {_shown(self.after)}{unit}"
+        after = f"{_shown(self.after)}{unit}"
+        if self.condition == "any":
+            after = "to be provided"
+        elif self.condition is not None:
+            after = f"{self.condition} {after}"
+        return f"{self.label or self.feature}: {_shown(self.before)} -> {after}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the change as JSON-ready values."""
+        data = {"feature": self.feature, "from": plain(self.before), "to": plain(self.after), "unit": self.unit}
+        return data if self.condition is None else {**data, "condition": self.condition}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Change:
+        """Read what `to_dict` wrote."""
+        return cls(
+            feature=_text(data["feature"]),
+            before=plain(data["from"]),
+            after=plain(data["to"]),
+            unit=_text_or_none(data.get("unit")),
+            condition=_text_or_none(data.get("condition")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +139,14 @@ class Certificate:
 class Plan:
     """Changes that turn the decision, what they cost, and the applicant's whole row after them (no protected columns).
 
-    `cost` is in the policy's units (whole micro-units / 1e6); `score` is the native model's for the changed row.
+    `cost` is in the policy's units (whole micro-units / 1e6); `score` is the native model's for the changed row. The
+    row is the one that is scored: what follows from the changes and from the months waited is in it. A value that is
+    to be provided stands in it as the smallest that the plan holds for.
+
+    `region` is what else the plan promises: for each changed feature the interval of values, from the stated one on, in
+    which every row that obeys the rules is approved; an end that nothing limits is None. `robustness` is the largest
+    rise of the threshold that the plan survives, `refit_survival` the share of supplied refits that approve its whole
+    shape.
 
     Examples
     --------
@@ -120,6 +160,9 @@ class Plan:
     score: float
     row: dict[str, Value]
     certificate: Certificate
+    region: Mapping[str, tuple[Value, Value]] | None = None
+    robustness: float | None = None
+    refit_survival: float | None = None
 
     def __str__(self) -> str:
         """Return the changes, one a line."""
@@ -127,29 +170,36 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values."""
-        return {
-            "changes": [
-                {"feature": c.feature, "from": plain(c.before), "to": plain(c.after), "unit": c.unit}
-                for c in self.changes
-            ],
+        data: dict[str, Any] = {
+            "changes": [change.to_dict() for change in self.changes],
             "cost": _finite(self.cost),
             "score": _finite(self.score),
             "row": {name: plain(value) for name, value in self.row.items()},
             "certificate": self.certificate.to_dict(),
         }
+        if self.region is not None:
+            data["region"] = {name: [plain(low), plain(high)] for name, (low, high) in self.region.items()}
+        if self.robustness is not None:
+            data["robustness"] = _finite(self.robustness)
+        if self.refit_survival is not None:
+            data["refit_survival"] = self.refit_survival
+        return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         """Read what `to_dict` wrote."""
+        region = data.get("region")
         return cls(
-            changes=tuple(
-                Change(_text(c["feature"]), plain(c["from"]), plain(c["to"]), _text_or_none(c.get("unit")))
-                for c in data["changes"]
-            ),
+            changes=tuple(Change.from_dict(change) for change in data["changes"]),
             cost=_number(data["cost"]),
             score=_number(data["score"]),
             row={name: plain(value) for name, value in data["row"].items()},
             certificate=Certificate.from_dict(data["certificate"]),
+            region=None
+            if region is None
+            else {_text(n): (plain(low), plain(high)) for n, (low, high) in region.items()},
+            robustness=None if data.get("robustness") is None else _number(data["robustness"]),
+            refit_survival=None if data.get("refit_survival") is None else _number(data["refit_survival"]),
         )
 
 
@@ -220,8 +270,10 @@ class Outcome:
     """The answer for one applicant; never None, NaN or a warning in its place.
 
     `status` is ``already_approved``, ``found`` (a valid plan is held; its certificate says whether it is the
-    optimum), ``none_exists`` (a proof) or ``none_found`` (no plan held and no proof: the budget ran out).
-    `certificate` is the search's own where no plan is held.
+    optimum), ``none_exists`` (a proof) or ``none_found`` (no plan held and no proof: the budget ran out). All are about
+    plans of the shape that `shape` names. `stage` says what refused the applicant: a knock-out, the score, or both.
+    `certificate` is the search's own where no plan is held; `blocking` then says which constraints to drop for a plan
+    to exist, where that was asked for.
 
     Examples
     --------
@@ -242,6 +294,7 @@ class Outcome:
     best_score: BestScore | None
     provenance: Provenance
     interrupted: bool = False
+    blocking: Mapping[str, Any] | None = None
 
     @property
     def plan(self) -> Plan | None:
@@ -264,6 +317,8 @@ class Outcome:
             data["certificate"] = self.certificate.to_dict()
         if self.best_score is not None:
             data["best_score"] = self.best_score.to_dict()
+        if self.blocking is not None:
+            data["blocking"] = dict(self.blocking)
         data["provenance"] = self.provenance.to_dict()
         data["interrupted"] = self.interrupted
         return data
@@ -298,6 +353,7 @@ class Outcome:
                 best_score=None if best is None else BestScore.from_dict(best),
                 provenance=Provenance.from_dict(data["provenance"]),
                 interrupted=_truth(data.get("interrupted", False)),
+                blocking=None if data.get("blocking") is None else _table(data["blocking"]),
             )
         except KeyError as error:
             raise DataError(f"outcome {data.get('id')!r} has no {error.args[0]!r}; was the file edited?") from None
@@ -327,6 +383,13 @@ def _truth(value: Any) -> bool:
 def _text(value: Any) -> Any:
     """Return a text of a record as it is; anything else is malformed."""
     if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _table(value: Any) -> dict[str, Any]:
+    """Return a table of a record as it is; anything else is malformed."""
+    if not isinstance(value, dict):
         raise TypeError(value)
     return value
 
