@@ -1,40 +1,15 @@
-"""What can be wrong with a policy, in words that name the place and the remedy."""
+"""What does not fit together inside a feature, in words that name the key and the remedy."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-
-from ._policy_values import Level, Problems, find_level, is_number, plain_number, show, spelling, toml_key
-from .errors import PolicyError, did_you_mean
+from ._policy_values import Level, find_level, is_number, plain_number, show, spelling, toml_key
+from .errors import did_you_mean
 
 if TYPE_CHECKING:
     from .policy import Feature
-
-Place = tuple[int | str, ...]
-
-TAGS = ("<number>", "<per cent>")  # stand in pydantic's locations for the two forms of `max_change`
-
-# Keys that the format knows and a later version obeys; until then they are refused, never ignored.
-LATER = {
-    "knockouts": "knock-out rules",
-    "rules": "rules",
-    "time": "waiting",
-    "reapply": "effects of applying again",
-    "groups": "columns that are one category or one ladder",
-    "value": "derived features",
-    "effect": "effects of other features",
-    "tick": "values that advance with waiting",
-    "provide": "providing a missing value",
-    "manipulable": "manipulable features",
-    "derived_mismatch": "derived features",
-    "shape": "shapes of plans other than point",
-    "box_steps": "shapes of plans other than point",
-}
 
 # What a protected feature must not say, with the defaults.
 _MOVING: dict[str, Any] = {"change": "any", "max_change": None, "weight": 1.0, "moves": None, "move_cost": None}
@@ -175,60 +150,3 @@ def _allowed(feature: Feature, start: Level) -> tuple[Level | None, ...]:
         if find_level(feature.levels, key) == start:
             return tuple(find_level(feature.levels, end) for end in ends)
     return ()
-
-
-def explain(error: ValidationError, table: Callable[[Place], type[BaseModel]]) -> PolicyError:
-    """Turn pydantic's error into one of ours, a line for each problem; `table` tells what stands at a place."""
-    lines: list[str] = []
-    for item in error.errors(include_url=False):
-        place = tuple(part for part in item["loc"] if part not in TAGS)
-        lines += _lines(place, dict(item), table)
-    lines = list(dict.fromkeys(lines))
-    if len(lines) == 1:
-        return PolicyError(lines[0])
-    return PolicyError(f"{len(lines)} problems in the policy:\n" + "\n".join(f"  {line}" for line in lines))
-
-
-def _lines(place: Place, item: dict[str, Any], table: Callable[[Place], type[BaseModel]]) -> list[str]:
-    """Say what is wrong at one place."""
-    kind, came, context = item["type"], item.get("input"), item.get("ctx", {})
-    path = ".".join(toml_key(part) if isinstance(part, str) else str(part) for part in place) or "the policy"
-    reason = context.get("error")
-    if isinstance(reason, Problems):
-        below = "" if not place else path + "."
-        return [f"{below}{key}: {message}" for key, message in reason.problems]
-    if kind == "extra_forbidden":
-        key = str(place[-1])
-        if key in LATER:
-            return [f"{path}: not supported yet: {LATER[key]}. Delete it."]
-        known = list(table(place[:-1]).model_fields)
-        guess = did_you_mean(key, known)
-        return [f"{path}: unknown key.{guess}" + ("" if guess else f" Expected one of {', '.join(known)}.")]
-    if kind == "missing":
-        about = table(place[:-1]).model_fields[str(place[-1])].description or ""
-        return [f"{path}: is missing. Expected: {about[:1].lower()}{' '.join(about[1:].split())}"]
-    if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", context["expected"])
-        return [f"{path}: {show(came)} is not allowed. Expected {context['expected']}.{did_you_mean(str(came), words)}"]
-    if kind == "json_invalid":
-        return [f"{path}: is not valid JSON: {context['error']}."]
-    if kind == "value_error":
-        return [f"{path}: {reason}"]
-    if kind in ("greater_than_equal", "greater_than"):
-        return [f"{path}: must not be below {plain_number(float(context.popitem()[1]))}, got {show(came)}."]
-    if kind == "too_short":
-        return [f"{path}: expected at least one feature, such as [features.income]."]
-    wanted = {"string_type": "a text in quotes", "string_sub_type": "a text in quotes", "bool_type": "true or false"}
-    return [f"{path}: expected {wanted.get(kind, 'a table')}, got {show(came)}."]
-
-
-def explain_toml(message: str) -> str:
-    """Put a TOML parser's message into the policy's words."""
-    line = re.search(r" \(at line (\d+), column \d+\)", message)
-    twice = re.match(r"Cannot declare \((.*)\) twice", message)
-    if twice:
-        names = re.findall(r"'([^']*)'|\"([^\"]*)\"", twice.group(1))
-        name = ".".join(toml_key(single or double) for single, double in names)
-        again = f" The second [{name}] is in line {line.group(1)}." if line else ""
-        return f"{name}: declared twice.{again} Delete one of them."
-    return f"the policy is not valid TOML: {message}."

@@ -1,0 +1,71 @@
+"""A policy as the text of a file, as a JSON Schema, and as what its hash is taken of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._policy_decision import Cost, Decision
+from ._policy_feature import Feature, Percent
+from ._policy_values import decimal_text, plain_number, toml_key, toml_value
+
+if TYPE_CHECKING:
+    from .policy import Policy
+
+
+def to_toml(policy: Policy) -> str:
+    lines = ["[decision]"]
+    lines += [f"{key} = {toml_value(getattr(policy.decision, key))}" for key in Decision.model_fields]
+    lines += ["", "[cost]"]
+    cost = {key: getattr(policy.cost, key) for key in Cost.model_fields}
+    lines += [f"{key} = {toml_value(value)}" for key, value in cost.items() if value is not None]
+    for name, feature in policy.features.items():
+        lines += ["", f"[features.{toml_key(name)}]"]
+        for key, field in Feature.model_fields.items():
+            value = getattr(feature, key)
+            if field.is_required() or value != field.get_default(call_default_factory=True):
+                lines.append(f"{key} = {_limit(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def tidy(schema: Any) -> Any:
+    """Drop from a JSON Schema what TOML cannot say (null) and what only Python reads (made-up titles, examples)."""
+    if isinstance(schema, list):
+        return [tidy(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out: dict[str, Any] = {}
+    for key, value in schema.items():
+        if (key == "title" and isinstance(value, str)) or (key == "default" and value is None):
+            continue
+        out[key] = " ".join(value.split("\n\n")[0].split()) if key == "description" else tidy(value)
+    kinds = [kind for kind in out.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        del out["anyOf"]
+        return {**kinds[0], **out}
+    return {**out, "anyOf": kinds} if kinds else out
+
+
+def _limit(value: Any) -> str:
+    if isinstance(value, Percent):
+        return toml_value({"percent": value.percent, "at_least": value.at_least})
+    if isinstance(value, float):
+        return plain_number(value)
+    return toml_value(value)
+
+
+def canonical(feature: Feature) -> dict[str, Any]:
+    """The content of a feature; equal content gives equal text, and keys that a later version adds change nothing."""
+    content = feature.model_dump(exclude_defaults=True)
+    if feature.step is not None:
+        content["step"] = decimal_text(feature.step)
+    if feature.moves is not None:
+        ends = {start: sorted(feature._positions[v] for v in to) for start, to in feature.moves.items()}
+        content["moves"] = {start: positions for start, positions in ends.items() if positions}
+    if feature.move_cost is not None:
+        prices = {start: {end: p for end, p in to.items() if p != 1.0} for start, to in feature.move_cost.items()}
+        content["move_cost"] = {start: to for start, to in prices.items() if to}
+        if not content["move_cost"]:
+            del content["move_cost"]
+    if feature.codes:
+        content["codes"] = sorted((float(key), meaning) for key, meaning in feature.codes.items())
+    return content
