@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -56,3 +57,12 @@ def count_bits(word: np.uint64) -> int:
 def first_bit(word: np.uint64) -> int:
     """Index of the lowest set bit; 64 when there is none."""
     return _cttz(word)
+
+
+if numba.config.DISABLE_JIT:  # single instructions have no Python behind them
+
+    def count_bits(word: np.uint64) -> int:  # noqa: D103
+        return int(word).bit_count()
+
+    def first_bit(word: np.uint64) -> int:  # noqa: D103
+        return (int(word) & -int(word)).bit_length() - 1 if word else 64

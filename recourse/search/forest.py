@@ -9,7 +9,7 @@ import numpy as np
 from .arena import longer, taller
 from .bits import first_bit
 from .jit import inner
-from .moves import MISSING, Moves, Space
+from .moves import MISSING, POINT, Moves, Space
 
 ONE = np.uint64(1)
 NONE = np.uint64(0)
@@ -20,7 +20,7 @@ FEATURE, CUT, LEFT, RIGHT, MISSING_LEFT = 0, 1, 2, 3, 4
 
 
 class Forest(NamedTuple):
-    """The neutral trees with tests on cells of the features of a `Space`."""
+    """The trees of one or more models, with tests on cells of the features of a `Space`."""
 
     # int32[n_nodes, 5]: feature (-1 at a leaf), cut, left, right, whether missing goes left; a number goes right when
     # cell >= cut, a category left when sets[cut, cell]
@@ -28,9 +28,11 @@ class Forest(NamedTuple):
     sets: np.ndarray  # bool[n_sets, n_levels]
     value: np.ndarray  # float64[n_nodes]
     root: np.ndarray  # int32[n_trees]
-    base: float
-    divisor: float
-    single: bool
+    part: np.ndarray  # int64[n_models + 1], model k has trees part[k]:part[k + 1]
+    base: np.ndarray  # float64[n_models]
+    divisor: np.ndarray  # float64[n_models]
+    eps: np.ndarray  # float64[n_models], bound on |our sum - the library's|, before the divisor
+    single: np.ndarray  # uint8[n_models], partial sums are rounded to float32
 
 
 @inner
@@ -44,10 +46,10 @@ def goes_left(forest: Forest, categorical: np.ndarray, node: int, cell: int) -> 
 
 
 @inner
-def exact_score(forest: Forest, categorical: np.ndarray, cells: np.ndarray) -> float:
-    """Raw score of a row of cells, added up as the native library does."""
-    total = forest.base
-    for t in range(len(forest.root)):
+def exact_score(forest: Forest, k: int, categorical: np.ndarray, cells: np.ndarray) -> float:
+    """Raw score of a row of cells under model k, added up as its library does."""
+    total = forest.base[k]
+    for t in range(forest.part[k], forest.part[k + 1]):
         node = forest.root[t]
         while forest.node[node, FEATURE] >= 0:
             if goes_left(forest, categorical, node, cells[forest.node[node, FEATURE]]):
@@ -55,9 +57,9 @@ def exact_score(forest: Forest, categorical: np.ndarray, cells: np.ndarray) -> f
             else:
                 node = forest.node[node, RIGHT]
         total += forest.value[node]
-        if forest.single:
+        if forest.single[k]:
             total = float(np.float32(total))
-    return total / forest.divisor
+    return total / forest.divisor[k]
 
 
 class Active(NamedTuple):
@@ -65,40 +67,60 @@ class Active(NamedTuple):
 
     n_runs: int
     n_words: int  # 64-bit words that hold the positions of any set
-    table: np.ndarray  # int64[n_active, 4]: feature in the space, number of positions, start, first move in `Moves`
-    order: np.ndarray  # int64[n_active], from the last policy feature to the first
+    # int64[n_active, 6]: feature in `Moves`, number of positions, start, first move, whether the applicant acts on it
+    # (else its positions are cells that follow from others), whether each of its positions is told apart
+    table: np.ndarray
+    order: np.ndarray  # int64[n_actions], those the applicant acts on, from the last policy feature to the first
+    number: np.ndarray  # int64[n + m], feature in `Moves` -> its number here, -1 without a choice
 
 
 # columns of `Active.table`
-OF, SIZE, START, OFFSET = 0, 1, 2, 3
+OF, SIZE, START, OFFSET, ACTS, APART = 0, 1, 2, 3, 4, 5
 
 
 @inner
 def activate(space: Space, moves: Moves) -> Active:
     """Number the features that have a choice."""
-    n = len(moves.start)
-    n_active = 0
-    for j in range(n):
-        n_active += moves.offset[j + 1] - moves.offset[j] > 1
-    table, order = np.empty((n_active, 4), np.int64), np.empty(n_active, np.int64)
+    n, n_all = len(space.listed), len(moves.start)
+    n_active, n_actions = 0, 0
+    for j in range(n_all):
+        if moves.offset[j + 1] - moves.offset[j] > 1:
+            n_active += 1
+            n_actions += j < n
+    table, order = np.empty((n_active, 6), np.int64), np.empty(n_actions, np.int64)
+    number = np.full(n_all, -1)
     k, n_runs, widest = 0, 0, 1
     for wanted in range(2):
-        for j in range(n):
+        for j in range(n_all):
             size = moves.offset[j + 1] - moves.offset[j]
-            if size > 1 and space.listed[j] == wanted:
+            if size > 1 and moves.listed[j] == wanted:
                 table[k, OF], table[k, SIZE] = j, size
                 table[k, START], table[k, OFFSET] = moves.start[j], moves.offset[j]
+                table[k, ACTS], table[k, APART] = j < n, j < n and space.shape != POINT
+                number[j] = k
                 k += 1
                 if wanted == 1:
                     widest = max(widest, size)
                 else:
                     n_runs = k
-    for a in range(n_active):
-        place = 0
-        for b in range(n_active):
-            place += table[b, OF] > table[a, OF]
-        order[place] = a
-    return Active(n_runs, (widest + 63) // 64, table, order)
+    at = 0
+    for j in range(n - 1, -1, -1):
+        if number[j] >= 0:
+            order[at] = number[j]
+            at += 1
+    # an expression that is not settled reads it: no two of its values are alike
+    for c in range(len(moves.column)):
+        _tell_apart(space, space.program[moves.column[c]], number, table)
+    for i in range(len(space.rule)):
+        _tell_apart(space, space.rule[i], number, table)
+    return Active(n_runs, (widest + 63) // 64, table, order, number)
+
+
+@inner
+def _tell_apart(space: Space, k: int, number: np.ndarray, table: np.ndarray) -> None:
+    for u in range(space.dep_start[k], space.dep_start[k + 1]):
+        if number[space.dep[u]] >= 0:
+            table[number[space.dep[u]], APART] = 1
 
 
 class Residual(NamedTuple):
@@ -110,8 +132,9 @@ class Residual(NamedTuple):
     node: np.ndarray  # int32[n_nodes, 4]: active feature (-1 at a leaf), cut, left, right
     value: np.ndarray  # float64[n_nodes]
     root: np.ndarray  # int64[n_trees left]
+    part: np.ndarray  # int64[n_models + 1], model k has trees part[k]:part[k + 1]
     sets: np.ndarray  # uint64[n_sets, n_words], positions that go left
-    constant: float  # what the other trees add
+    constant: np.ndarray  # float64[n_models], what the other trees add
 
 
 @inner
@@ -133,96 +156,150 @@ def has_bit(words: np.ndarray, row: int, place: int, bit: int) -> bool:
     return (words[row, place + (bit >> 6)] >> np.uint64(bit & 63)) & ONE != NONE
 
 
+ASCENDING, DESCENDING, MIXED = 0, 1, 2  # how the cells of a column lie along its owner's positions
+
+
+@inner
+def _slope(moves: Moves, j: int, size: int) -> int:
+    """How the cells of column j lie along the positions of its owner."""
+    at = moves.cell_at[j]
+    up, down = moves.cell[at] != MISSING, moves.cell[at] != MISSING
+    for p in range(1, size):
+        up &= moves.cell[at + p] >= moves.cell[at + p - 1]
+        down &= moves.cell[at + p] <= moves.cell[at + p - 1] and moves.cell[at + p] != MISSING
+    return ASCENDING if up else (DESCENDING if down else MIXED)
+
+
 @inner
 def specialise(forest: Forest, space: Space, moves: Moves, active: Active) -> Residual:
     """Copy what the applicant's moves can reach: fixed features decide, tests that all positions pass vanish.
 
     Shared subtrees of the forest are unfolded. A test may still repeat one above it: walks keep the box they are in.
+    A test whose sides alternate along a run becomes a chain of tests.
     """
-    n_runs, n_words = active.n_runs, active.n_words
-    number = np.empty(len(moves.start), np.int64)
-    for j in range(len(number)):
-        number[j] = -1
-    for a in range(len(active.table)):
-        number[active.table[a, OF]] = a
-    # positions below each cut, looked up many times
-    below_start = np.zeros(n_runs + 1, np.int64)
-    for a in range(n_runs):
-        j = active.table[a, OF]
-        below_start[a + 1] = below_start[a] + space.threshold_start[j + 1] - space.threshold_start[j] + 2
-    below = np.empty(below_start[n_runs], np.int64)
-    for a in range(n_runs):
+    n_runs, n_words, n_models = active.n_runs, active.n_words, len(forest.base)
+    n = len(space.listed)
+    number, slope, below_start = np.empty(n, np.int64), np.zeros(n, np.int64), np.zeros(n + 1, np.int64)
+    for j in range(n):
+        number[j] = active.number[moves.owner[j]] if moves.owner[j] >= 0 else -1
+        below_start[j + 1] = below_start[j]
+        if 0 <= number[j] < n_runs:
+            slope[j] = MIXED if space.categorical[j] else _slope(moves, j, active.table[number[j], SIZE])
+            if slope[j] != MIXED:
+                below_start[j + 1] += space.threshold_start[j + 1] - space.threshold_start[j] + 2
+    # positions before the cell changes sides at each cut, looked up many times
+    below = np.empty(below_start[n], np.int64)
+    for j in range(n):
         p = 0
-        for cut in range(below_start[a + 1] - below_start[a]):
-            while p < active.table[a, SIZE] and moves.cell[active.table[a, OFFSET] + p] < cut:
+        n_cuts = below_start[j + 1] - below_start[j]
+        for i in range(n_cuts):
+            cut = i if slope[j] == ASCENDING else n_cuts - 1 - i
+            while p < active.table[number[j], SIZE]:
+                cell = moves.cell[moves.cell_at[j] + p]
+                if cell >= cut if slope[j] == ASCENDING else cell < cut:
+                    break
                 p += 1
-            below[below_start[a] + cut] = p
+            below[below_start[j] + cut] = p
 
     node_out, value = np.empty((1024, 4), np.int32), np.empty(1024, np.float64)
-    root = np.empty(len(forest.root), np.int64)
+    root, part = np.empty(len(forest.root), np.int64), np.zeros(n_models + 1, np.int64)
     sets = np.empty((8, n_words), np.uint64)
     entry = np.empty((256, 3), np.int64)  # forest node, residual parent, side
     n_nodes, n_roots, n_sets = 0, 0, 0
-    constant = forest.base
-    for t in range(len(forest.root)):
-        n_entries = 1
-        entry[0, 0], entry[0, 1], entry[0, 2] = forest.root[t], -1, 0
-        while n_entries > 0:
-            n_entries -= 1
-            node, parent, side = entry[n_entries, 0], entry[n_entries, 1], entry[n_entries, 2]
-            a, cut, j = -1, 0, -1
-            while True:
-                j = forest.node[node, FEATURE]
-                if j < 0:
-                    break
-                a = number[j]
-                go = 0  # 1 left, 2 right, 3 both
-                if a < 0:
-                    go = 1 if goes_left(forest, space.categorical, node, moves.cell[moves.offset[j]]) else 2
-                elif a < n_runs:
-                    cut = below[below_start[a] + forest.node[node, CUT]]
-                    go = 1 if cut >= active.table[a, SIZE] else (2 if cut == 0 else 3)
+    constant = forest.base.copy()
+    for model in range(n_models):
+        for t in range(forest.part[model], forest.part[model + 1]):
+            n_entries = 1
+            entry[0, 0], entry[0, 1], entry[0, 2] = forest.root[t], -1, 0
+            while n_entries > 0:
+                n_entries -= 1
+                node, parent, side = entry[n_entries, 0], entry[n_entries, 1], entry[n_entries, 2]
+                a, cut, j, first_left = -1, 0, -1, True
+                while True:
+                    j = forest.node[node, FEATURE]
+                    if j < 0:
+                        break
+                    a = number[j]
+                    go = 0  # 1 left, 2 right, 3 both
+                    if a < 0:
+                        at = moves.cell_at[j]
+                        if moves.owner[j] >= 0:
+                            at += moves.start[moves.owner[j]]
+                        go = 1 if goes_left(forest, space.categorical, node, moves.cell[at]) else 2
+                    elif a < n_runs and slope[j] != MIXED:
+                        first_left = slope[j] == ASCENDING
+                        cut = below[below_start[j] + forest.node[node, CUT]]
+                        go = (1 if first_left else 2) if cut >= active.table[a, SIZE] else 3
+                        if cut == 0:
+                            go = 2 if first_left else 1
+                    else:
+                        if n_sets == len(sets):
+                            sets = taller(sets)
+                        for w in range(n_words):
+                            sets[n_sets, w] = NONE
+                        cut = -1
+                        for p in range(active.table[a, SIZE]):
+                            left = goes_left(forest, space.categorical, node, moves.cell[moves.cell_at[j] + p])
+                            go |= 1 if left else 2
+                            if a >= n_runs:
+                                if left:
+                                    sets[n_sets, p >> 6] |= ONE << np.uint64(p & 63)
+                            elif p == 0:
+                                first_left = left
+                    if go == 3:
+                        break
+                    node = forest.node[node, LEFT] if go == 1 else forest.node[node, RIGHT]
+                if j < 0 and parent < 0:
+                    constant[model] += forest.value[node]
+                    continue
+                if parent < 0:
+                    root[n_roots] = n_nodes
+                    n_roots += 1
                 else:
-                    if n_sets == len(sets):
-                        sets = taller(sets)
-                    for w in range(n_words):
-                        sets[n_sets, w] = NONE
-                    for p in range(active.table[a, SIZE]):
-                        if goes_left(forest, space.categorical, node, moves.cell[active.table[a, OFFSET] + p]):
-                            sets[n_sets, p >> 6] |= ONE << np.uint64(p & 63)
-                            go |= 1
-                        else:
-                            go |= 2
-                if go == 3:
-                    break
-                node = forest.node[node, LEFT] if go == 1 else forest.node[node, RIGHT]
-            if j < 0 and parent < 0:
-                constant += forest.value[node]
-                continue
-            if n_nodes == len(value):
-                node_out, value = taller(node_out), longer(value)
-            if parent < 0:
-                root[n_roots] = n_nodes
-                n_roots += 1
-            else:
-                node_out[parent, LEFT + side] = n_nodes
-            value[n_nodes] = forest.value[node]
-            if j < 0:
-                node_out[n_nodes, FEATURE] = -1
+                    node_out[parent, LEFT + side] = n_nodes
+                if j >= 0 and a < n_runs and slope[j] == MIXED:  # one test wherever the sides change
+                    p, left = 1, first_left
+                    while p < active.table[a, SIZE]:
+                        here = goes_left(forest, space.categorical, node, moves.cell[moves.cell_at[j] + p])
+                        if here != left:
+                            if n_nodes == len(value):
+                                node_out, value = taller(node_out), longer(value)
+                            if n_entries + 2 > len(entry):
+                                entry = taller(entry)
+                            node_out[n_nodes, FEATURE], node_out[n_nodes, CUT] = a, p
+                            entry[n_entries, 0] = forest.node[node, LEFT] if left else forest.node[node, RIGHT]
+                            entry[n_entries, 1], entry[n_entries, 2] = n_nodes, 0
+                            n_entries += 1
+                            n_nodes += 1
+                            node_out[n_nodes - 1, RIGHT] = n_nodes  # the next of the chain, unless this is the last
+                            left = here
+                        p += 1
+                    entry[n_entries, 0] = forest.node[node, LEFT] if left else forest.node[node, RIGHT]
+                    entry[n_entries, 1], entry[n_entries, 2] = n_nodes - 1, 1
+                    n_entries += 1
+                    continue
+                if n_nodes == len(value):
+                    node_out, value = taller(node_out), longer(value)
+                value[n_nodes] = forest.value[node]
+                if j < 0:
+                    node_out[n_nodes, FEATURE] = -1
+                    n_nodes += 1
+                    continue
+                if a >= n_runs:
+                    cut = n_sets
+                    n_sets += 1
+                node_out[n_nodes, FEATURE], node_out[n_nodes, CUT] = a, cut
+                if n_entries + 2 > len(entry):
+                    entry = taller(entry)
+                swap = not first_left and a < n_runs
+                entry[n_entries, 0] = forest.node[node, LEFT] if swap else forest.node[node, RIGHT]
+                entry[n_entries, 1], entry[n_entries, 2] = n_nodes, 1
+                entry[n_entries + 1, 0] = forest.node[node, RIGHT] if swap else forest.node[node, LEFT]
+                entry[n_entries + 1, 1], entry[n_entries + 1, 2] = n_nodes, 0
+                n_entries += 2
                 n_nodes += 1
-                continue
-            if a >= n_runs:
-                cut = n_sets
-                n_sets += 1
-            node_out[n_nodes, FEATURE], node_out[n_nodes, CUT] = a, cut
-            if n_entries + 2 > len(entry):
-                entry = taller(entry)
-            entry[n_entries, 0], entry[n_entries, 1], entry[n_entries, 2] = forest.node[node, RIGHT], n_nodes, 1
-            entry[n_entries + 1, 0], entry[n_entries + 1, 1] = forest.node[node, LEFT], n_nodes
-            entry[n_entries + 1, 2] = 0
-            n_entries += 2
-            n_nodes += 1
-    return Residual(node_out, value, root[:n_roots], sets, constant)
+        part[model + 1] = n_roots
+    return Residual(node_out, value, root[:n_roots], part, sets, constant)
 
 
 @inner
