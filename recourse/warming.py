@@ -96,7 +96,7 @@ def _forest() -> Model:
 
 
 def _line() -> Model:
-    core = Additive(columns=(Column("income"),), weights=np.array([0.25]), intercept=-1.0)
+    core = Additive.linear((Column("income"),), np.array([0.25]), -1.0)
     return _model(core, lambda matrix: matrix @ core.weights + core.intercept)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Level = str | int | float | bool
 Score = Literal["probability", "decision_function"]
 _MOST_CUTS = 4096
+_PROBES = np.concatenate([sign * np.geomspace(1e-3, 1e6, 64) for sign in (-1.0, 1.0)])
 
 
 class RefusedCell(DataError):
@@ -82,14 +83,28 @@ def fingerprint(core: Trees | Additive) -> str:
     """Return the sha256 of a model's neutral arrays, the identity of a model that came without a file."""
     digest = hashlib.sha256(type(core).__name__.encode())
     for part in fields(core):
-        value = getattr(core, part.name)
         digest.update(f"|{part.name}:".encode())
-        if isinstance(value, np.ndarray):
-            digest.update(f"{value.dtype.str}{value.shape}".encode())
-            digest.update(np.ascontiguousarray(value).tobytes())
-        else:
-            digest.update(repr(value).encode())
+        _digest(digest, getattr(core, part.name))
     return f"sha256:{digest.hexdigest()}"
+
+
+def _digest(digest: Any, value: Any) -> None:
+    """Feed the parts of a neutral core; a term's native curve counts by its values."""
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype.str}{value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, tuple) and any(is_dataclass(item) and not isinstance(item, Column) for item in value):
+        for item in value:
+            _digest(digest, item)
+    elif is_dataclass(value) and not isinstance(value, Column):
+        for part in fields(value):
+            digest.update(f"|{part.name}:".encode())
+            _digest(digest, getattr(value, part.name))
+    elif callable(value):
+        with np.errstate(all="ignore"):
+            _digest(digest, np.asarray(value(_PROBES), dtype=np.float64))
+    else:
+        digest.update(repr(value).encode())
 
 
 @dataclass(frozen=True, slots=True)

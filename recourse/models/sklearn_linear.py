@@ -27,11 +27,8 @@ def read_linear(estimator: Estimator) -> Reading:
             f"{estimator.name} has coefficients of shape {np.shape(native.coef_)} and {len(intercept)} intercepts; "
             f"expected one of each for {len(estimator.columns)} columns, as a binary linear classifier has."
         )
-    core = Additive(
-        columns=tuple(Column(name) for name in estimator.columns),
-        weights=sign * coef.reshape(-1),
-        intercept=sign * float(intercept[0]),
-    )
+    columns = tuple(Column(name) for name in estimator.columns)
+    core = Additive.linear(columns, sign * coef.reshape(-1), sign * float(intercept[0]))
     decision = one_row_decisions(native)
 
     def raw(X: np.ndarray) -> np.ndarray:

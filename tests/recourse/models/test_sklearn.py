@@ -327,6 +327,6 @@ def test_a_wrong_weight_does_not_pass_the_self_check() -> None:
     for j in range(4):
         weights = model.core.weights.copy()
         weights[j] *= 1 + 1e-6
-        wrong = Additive(model.core.columns, weights, model.core.intercept)
+        wrong = Additive.linear(model.core.columns, weights, model.core.intercept)
         with pytest.raises(SelfCheckFailed, match="raw score"):
             check_linear("a model", Reading(wrong, model.raw, model.score, model.squash))
