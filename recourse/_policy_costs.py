@@ -41,16 +41,22 @@ def check_costs(policy: Policy, population: Population | None = None) -> None:
                 raise DataError(f'cost.unit = "{policy.cost.unit}" needs a population. Give one, or use "raw".')
             summary = population.summary(name)
             _same_meaning(name, feature, summary)
-        largest[name] = 1e6 * (
-            feature.weight * _largest_step(feature, summary, policy.cost.unit) + policy.cost.per_change
-        )
+        step = max(_largest_step(feature, summary, policy.cost.unit), _largest_price(feature))
+        largest[name] = 1e6 * (feature.weight * step + policy.cost.per_change)
+    if policy.time is not None:
+        largest["wait"] = 1e6 * policy.time.cost_per_month * policy.time.horizon
     kept = sorted(largest.values(), reverse=True)[: policy.cost.max_changes]
     if sum(kept) > LARGEST_COST:
         worst = max(largest, key=lambda name: largest[name])
+        if worst == "wait":
+            place, remedy = "time.cost_per_month", "Give a smaller price or horizon."
+        else:
+            place = f"features.{toml_key(worst)}"
+            remedy = "Give it a smaller weight, bounds or a max_change, or choose another cost.unit."
         raise PolicyError(
-            f"features.{toml_key(worst)}: the largest cost of a plan is {sum(kept) / 1e6:.3g} units, most of it from "
+            f"{place}: the largest cost of a plan is {sum(kept) / 1e6:.3g} units, most of it from "
             f"this feature; at most {LARGEST_COST / 1e6:.3g} can be added up exactly. "
-            "Give it a smaller weight, bounds or a max_change, or choose another cost.unit."
+            f"{remedy}"
         )
 
 
@@ -61,6 +67,13 @@ def _same_meaning(name: str, feature: Feature, summary: Summary) -> None:
     wanted = None if feature.levels is None else tuple(map(str, feature.levels))
     if (None if summary.levels is None else tuple(map(str, summary.levels))) != wanted:
         raise DataError(f"the population was summarised with other levels of {name!r} than the policy's. {remedy}")
+
+
+def _largest_price(feature: Feature) -> float:
+    """Largest price, before weight, of leaving a code or providing what is missing."""
+    prices = [0.0 if feature.provide is None else feature.provide.cost]
+    prices += [price for code in feature.code_values for _, price in feature.code_moves(code)]
+    return max(prices)
 
 
 def _largest_step(feature: Feature, summary: Summary | None, unit: str) -> float:

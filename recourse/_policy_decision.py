@@ -6,8 +6,19 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ._policy_part import Part, Size
+from ._policy_part import Part, Size, Text
 from ._policy_values import Problems, plain_number, read_class, read_threshold, read_whole
+
+
+class Knockout(Part):
+    """A condition under which an applicant is denied, whatever the score."""
+
+    name: Text
+    """What the condition is called where it is reported."""
+    deny_when: Text
+    """Denied when this is true, as "bankruptcies > 0"; never when it cannot be told because a value is missing."""
+    reason: Text | None = None
+    """The code of the reason that a notice gives."""
 
 
 class Decision(Part):
@@ -17,14 +28,24 @@ class Decision(Part):
     """The class whose score decides, as the model spells it."""
     score: Literal["probability", "decision_function"] = "probability"
     """What the model's score is: the probability of the favourable class, or the raw decision function."""
-    threshold: Annotated[float, BeforeValidator(read_threshold)]
-    """An applicant is approved when the native score is at least this."""
+    threshold: Annotated[float | str, BeforeValidator(read_threshold)]
+    """An applicant is approved when the native score is at least this: a number, a column of the data, or an
+    expression over features that no plan can change."""
     margin: Size = 0.0
     """Extra score that a plan must reach above the threshold."""
+    knockouts: tuple[Knockout, ...] = ()
+    """Conditions that deny whatever the score; a plan must clear them as well."""
+    recorded_score: Text | None = None
+    """The column with the score that the lender recorded; one that differs from the model's is an error."""
+    recorded_decision: Text | None = None
+    """The column with the decision that the lender recorded, the favourable class for approved."""
 
     @model_validator(mode="after")
     def _in_range(self) -> Self:
-        if self.score == "probability":
+        if self.score == "probability" and isinstance(self.threshold, str):
+            if self.margin >= 1:
+                raise Problems([("margin", "a margin of 1 or more is one that no probability reaches.")])
+        elif self.score == "probability" and isinstance(self.threshold, float):
             if not 0 < self.threshold < 1:
                 got = f"a probability lies strictly between 0 and 1, got {plain_number(self.threshold)}."
                 raise Problems([("threshold", f'{got} Raw scores need score = "decision_function".')])

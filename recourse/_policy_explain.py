@@ -15,22 +15,9 @@ Place = tuple[int | str, ...]
 
 TAGS = ("<number>", "<per cent>")  # stand in pydantic's locations for the two forms of `max_change`
 
-# Keys that the format knows and a later version obeys; until then they are refused, never ignored.
-LATER = {
-    "knockouts": "knock-out rules",
-    "rules": "rules",
-    "time": "waiting",
-    "reapply": "effects of applying again",
-    "groups": "columns that are one category or one ladder",
-    "value": "derived features",
-    "effect": "effects of other features",
-    "tick": "values that advance with waiting",
-    "provide": "providing a missing value",
-    "manipulable": "manipulable features",
-    "derived_mismatch": "derived features",
-    "shape": "shapes of plans other than point",
-    "box_steps": "shapes of plans other than point",
-}
+# What someone may look for in a policy, and where it is said instead.
+_SHAPE = "is no part of the policy: ask for it with the plans, as `recourse find --shape` or `Finder(shape=...)`."
+ELSEWHERE = {"shape": _SHAPE, "box_steps": _SHAPE}
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> PolicyError:
@@ -48,15 +35,15 @@ def explain(error: ValidationError, root: type[BaseModel]) -> PolicyError:
 def _lines(place: Place, item: dict[str, Any], root: type[BaseModel]) -> list[str]:
     """Say what is wrong at one place."""
     kind, came, context = item["type"], item.get("input"), item.get("ctx", {})
-    path = ".".join(toml_key(part) if isinstance(part, str) else str(part) for part in place) or "the policy"
+    path = ".".join(toml_key(part) if isinstance(part, str) else f"#{part + 1}" for part in place) or "the policy"
     reason = context.get("error")
     if isinstance(reason, Problems):
         below = "" if not place else path + "."
         return [f"{below}{key}: {message}" for key, message in reason.problems]
     if kind == "extra_forbidden":
         key = str(place[-1])
-        if key in LATER:
-            return [f"{path}: not supported yet: {LATER[key]}. Delete it."]
+        if key in ELSEWHERE:
+            return [f"{path}: {ELSEWHERE[key]}"]
         known = list(_table(root, place[:-1]).model_fields)
         guess = did_you_mean(key, known)
         return [f"{path}: unknown key.{guess}" + ("" if guess else f" Expected one of {', '.join(known)}.")]
@@ -75,6 +62,7 @@ def _lines(place: Place, item: dict[str, Any], root: type[BaseModel]) -> list[st
     if kind == "too_short":
         return [f"{path}: expected at least one feature, such as [features.income]."]
     wanted = {"string_type": "a text in quotes", "string_sub_type": "a text in quotes", "bool_type": "true or false"}
+    wanted["tuple_type"] = "a list of tables, each under [[double brackets]]"
     return [f"{path}: expected {wanted.get(kind, 'a table')}, got {show(came)}."]
 
 

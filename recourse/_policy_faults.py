@@ -2,57 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from ._policy_values import Level, find_level, is_number, plain_number, show, spelling, toml_key
+import numpy as np
+
+from ._policy_values import Level, find_code, find_level, is_number, plain_number, show, spelling, toml_key
 from .errors import did_you_mean
 
 if TYPE_CHECKING:
     from .policy import Feature
 
-# What a protected feature must not say, with the defaults.
-_MOVING: dict[str, Any] = {"change": "any", "max_change": None, "weight": 1.0, "moves": None, "move_cost": None}
+# What speaks of the applicant's choice, with the defaults.
+_CHOICE: dict[str, Any] = {
+    "change": "any",
+    "step": None,
+    "step_from": "zero",
+    "min": None,
+    "max": None,
+    "max_change": None,
+    "weight": 1.0,
+    "moves": None,
+    "move_cost": None,
+    "provide": None,
+}
+_PROTECTED = ("change", "max_change", "weight", "moves", "move_cost", "provide", "effect")
 
 
 def contradictions(feature: Feature) -> list[tuple[str, str]]:
     """Return what does not fit together in a feature: (key, message) each."""
-    found = [*_misplaced(feature), *_bounds(feature), *_codes(feature)]
+    found = [*_misplaced(feature), *_roles(feature), *_bounds(feature), *_codes(feature), *_provide(feature)]
     if feature.levels is not None:
         found += _levels(feature)
     elif feature.kind == "category":
         found.append(("levels", 'a category needs its levels, e.g. levels = ["rent", "own"].'))
-    if feature.role == "protected":
-        found += [
-            (key, "a protected feature never moves. Delete this line, or make the role an action.")
-            for key, default in _MOVING.items()
-            if getattr(feature, key) != default
-        ]
-    return found
+    elif not found and (feature.moves is not None or feature.move_cost is not None):
+        found += _code_moves(feature)
+    return list(dict.fromkeys(found))
 
 
 def _misplaced(feature: Feature) -> list[tuple[str, str]]:
     """Keys that mean nothing for this kind of feature."""
-    problems = []
     if feature.kind in ("category", "flag"):
         kind = f"a {feature.kind}"
-        wrong = ["step", "step_from", "min", "max", "max_change", "codes"]
+        wrong = ["step", "step_from", "min", "max", "max_change", "codes", "tick"]
         wrong += ["change"] if feature.kind == "category" else []
         remedy = "Say with moves which levels can be reached."
     elif feature.listed and feature.kind == "ordinal":
         kind, remedy = "an ordinal with levels", "Its changes are counted in levels: use change and max_change."
-        wrong = ["step", "step_from", "min", "max", "moves", "move_cost", "codes"]
+        wrong = ["step", "step_from", "min", "max", "moves", "move_cost", "codes", "tick"]
     else:
         kind, remedy = f"a feature of kind {feature.kind}", "Use a category, or delete this line."
-        wrong = ["moves", "move_cost"] + (["levels"] if feature.kind != "ordinal" else [])
-        if feature.codes and feature.moves is not None:
-            wrong.remove("moves")
-            problems.append(("moves", "not supported yet: moves between codes, or from a code to a number."))
-    for key in wrong:
-        default = type(feature).model_fields[key].get_default(call_default_factory=True)
-        if getattr(feature, key) != default:
-            problems.append((key, f"means nothing for {kind}. {remedy}"))
+        wrong = [] if feature.codes else ["moves", "move_cost"]
+        wrong += ["levels"] if feature.kind != "ordinal" else []
+    return _given(feature, wrong, f"means nothing for {kind}. {remedy}")
+
+
+def _given(feature: Feature, keys: Iterable[str], message: str) -> list[tuple[str, str]]:
+    """Say the same of every key that is not at its default."""
+    fields = type(feature).model_fields
+    return [
+        (key, message) for key in keys if getattr(feature, key) != fields[key].get_default(call_default_factory=True)
+    ]
+
+
+def _roles(feature: Feature) -> list[tuple[str, str]]:
+    """Keys that contradict how the feature comes to its value."""
+    if feature.role == "derived":
+        return _derived(feature)
+    why = 'is for a derived feature. Add role = "derived", or delete this line.'
+    problems = _given(feature, ("value", "derived_mismatch"), why)
+    if feature.role == "protected":
+        why = "a protected feature never moves. Delete this line, or make the role an action."
+        return problems + _given(feature, _PROTECTED, why)
+    if feature.effect is not None:
+        why = "means nothing beside effect: the feature follows from others. Delete one of them."
+        problems += _given(feature, _CHOICE, why)
+        if feature.listed and not yes_or_no(feature):
+            problems.append(("effect", "an effect gives a number or a yes or no, not a level. Delete it."))
+    elif feature.role == "fixed" and feature.provide is not None:
+        problems.append(("provide", 'providing a value is an action. Use role = "action", or delete this line.'))
     return problems
+
+
+def _derived(feature: Feature) -> list[tuple[str, str]]:
+    """What a formula does not give, and what it does not leave to say."""
+    why = "means nothing for a derived feature, whose value alone says what it is. Delete this line."
+    problems = _given(feature, (*_CHOICE, "codes", "effect", "tick", "manipulable"), why)
+    if feature.value is None:
+        problems.append(("value", 'a derived feature needs its formula, e.g. value = "12 * debt / income".'))
+    if feature.kind not in ("number", "integer") and not yes_or_no(feature):
+        problems.append(("kind", "a formula gives a number, or yes or no: use number, integer, or a flag of 0 and 1."))
+    return problems
+
+
+def yes_or_no(feature: Feature) -> bool:
+    """Whether true and false are levels of the feature: a flag as 0 and 1."""
+    return feature.kind == "flag" and feature.levels in ((0, 1), (False, True))
+
+
+def _provide(feature: Feature) -> list[tuple[str, str]]:
+    """Missing values that cannot be asked for."""
+    if feature.provide is None:
+        return []
+    if feature.listed:
+        if feature.provide.mode == "if_at_least" and feature.kind == "category":
+            return [("provide", 'levels of a category have no order: use mode = "any", or kind = "ordinal".')]
+        return []
+    return [
+        (key, "needed beside provide: the value may be anything between min and max.")
+        for key in ("min", "max")
+        if getattr(feature, key) is None
+    ]
 
 
 def _bounds(feature: Feature) -> list[tuple[str, str]]:
@@ -88,6 +151,70 @@ def _codes(feature: Feature) -> list[tuple[str, str]]:
         else:
             seen[float(key)] = key
     return problems
+
+
+def _code_moves(feature: Feature) -> list[tuple[str, str]]:
+    """Moves from what is no code, to what is none and no number of the grid either, and prices of no move."""
+    problems = []
+    if feature.moves is None:
+        return [("move_cost", "needs moves, which say where the codes lead.")]
+    for start, ends in feature.moves.items():
+        place = f"moves.{toml_key(start)}"
+        if find_code(feature.codes, start) is None:
+            guess = did_you_mean(start, feature.codes)
+            problems.append((place, f"{show(start)} is not among the codes.{guess} Numbers need no moves."))
+        seen = set[float]()
+        for end in ends:
+            fault = _code_target(feature, end)
+            if fault is None and float(end) in seen:
+                fault = "is listed twice."
+            elif fault is None and is_number(start) and float(end) == float(start):
+                fault = "is the code itself: staying is free."
+            if fault is not None:
+                problems.append((place, f"{show(end)} {fault}"))
+            else:
+                seen.add(float(end))
+    keys = [find_code(feature.codes, start) for start in feature.moves]
+    if len(set(keys)) < len(keys) and not problems:
+        problems.append(("moves", "two keys name the same code."))
+    for start, prices in (feature.move_cost or {}).items():
+        ends = {float(e) for key, to in feature.moves.items() if _same(key, start) for e in to if is_number(str(e))}
+        for end in prices:
+            if not is_number(end) or float(end) not in ends:
+                key = f"move_cost.{toml_key(start)}.{toml_key(end)}"
+                problems.append((key, "is the price of a move that moves does not have."))
+    return list(dict.fromkeys(problems))
+
+
+def _same(one: str, other: str) -> bool:
+    return is_number(one) and is_number(other) and float(one) == float(other)
+
+
+def _code_target(feature: Feature, end: Level) -> str | None:
+    """Say why a code cannot lead to a value, or None."""
+    if find_code(feature.codes, end) is not None:
+        return None
+    if isinstance(end, str):
+        hint = " Delete the quotes, if the number is meant." if is_number(end) else did_you_mean(end, feature.codes)
+        return f"is not among the codes.{hint}"
+    if isinstance(end, bool):
+        return "is neither a code nor a number."
+    number = float(end)
+    if feature.step is not None and (Fraction(Decimal(repr(number))) / Fraction(feature.step)).denominator != 1:
+        return f"is no multiple of the step {feature.step}."
+    if feature.step is None and number != _single(number):
+        return "has more digits than a 32-bit number. Give the feature a step."
+    if feature.min is not None and number < feature.min:
+        return f"is below min {plain_number(feature.min)}."
+    if feature.max is not None and number > feature.max:
+        return f"is above max {plain_number(feature.max)}."
+    return None
+
+
+def _single(number: float) -> float:
+    """Return the nearest 32-bit number, infinite beyond the largest."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(number))
 
 
 def _levels(feature: Feature) -> list[tuple[str, str]]:

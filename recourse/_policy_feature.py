@@ -10,8 +10,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from ._policy_explain import TAGS
 from ._policy_faults import contradictions
-from ._policy_part import Levels, Number, Part, Size, Step
-from ._policy_values import Level, Problems, find_level, plain, spelling
+from ._policy_part import Levels, Number, Part, Size, Step, Text
+from ._policy_values import Level, Problems, code_text, find_code, find_level, plain, spelling
 
 
 class Percent(Part):
@@ -38,6 +38,15 @@ _MaxChange = Annotated[
 ]
 
 
+class Provide(Part):
+    """What it takes to have a missing value filled in."""
+
+    cost: Size
+    """The price of providing the value, before the feature's weight."""
+    mode: Literal["any", "if_at_least"] = "any"
+    """any: whatever the value turns out to be, the plan holds; if_at_least: it holds from a stated value on."""
+
+
 class Feature(Part):
     """What an applicant may do with one column.
 
@@ -51,8 +60,9 @@ class Feature(Part):
 
     kind: Literal["number", "integer", "ordinal", "category", "flag"]
     """What the values are: numbers, whole numbers, steps of a ladder, unordered levels, or yes and no."""
-    role: Literal["action", "fixed", "protected"] = "action"
-    """action: the applicant can change it; fixed: never changes; protected: never changes and is never shown."""
+    role: Literal["action", "fixed", "protected", "derived"] = "action"
+    """action: the applicant can change it; fixed: does not change by a choice; protected: that, and is never shown;
+    derived: follows from others by its value."""
     change: Literal["any", "up", "down"] = "any"
     """Direction of change; for levels, up means later in the list."""
     step: Step | None = None
@@ -70,11 +80,24 @@ class Feature(Part):
     levels: Levels | None = None
     """The levels of a category, flag or ordinal, in order."""
     moves: dict[str, Levels] | None = None
-    """From each level, the levels that can be reached; without it any level reaches any other."""
+    """From each level, the levels that can be reached; without it any level reaches any other. For numbers: from
+    each code, the codes and numbers that can be reached; without it a code stays."""
     move_cost: dict[str, dict[str, Size]] | None = None
-    """From each level, to each level: the price of the move; 1 unless given."""
+    """From each level or code, to each: the price of the move; 1 unless given."""
     codes: dict[str, str] = Field(default_factory=dict)
-    """Values that are not numbers, with their meaning; an applicant with a code keeps it."""
+    """Values that are not numbers, with their meaning; an applicant with a code keeps it unless moves lead on."""
+    value: Text | None = None
+    """Of a derived feature: the expression that gives its value, for every candidate."""
+    derived_mismatch: Literal["error", "recompute"] = "error"
+    """What is done where the data differ from the formula: refuse the row, or use the formula."""
+    effect: Text | None = None
+    """The expression by which the feature follows from others; it is then no action itself."""
+    tick: Step | None = None
+    """By how much the feature grows in each month that passes; whole numbers grow by whole months' worth."""
+    provide: Provide | None = None
+    """Lets a missing value be provided: { cost = 1.0, mode = "any" or "if_at_least" }."""
+    manipulable: bool = False
+    """Whether it can be changed without changing the risk; it is then never advised."""
     label: str | None = None
     """The words used for the feature when an applicant reads about it."""
     unit: str | None = None
@@ -85,10 +108,9 @@ class Feature(Part):
     def _fill_in(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        if data.get("role") == "derived":
-            raise Problems([("role", 'not supported yet: derived features. Use "action", "fixed" or "protected".')])
         data, kind = dict(data), data.get("kind")
-        if data.get("step") is None and (kind == "integer" or (kind == "ordinal" and data.get("levels") is None)):
+        whole = kind == "integer" or (kind == "ordinal" and data.get("levels") is None)
+        if whole and data.get("step") is None and data.get("role") != "derived" and data.get("effect") is None:
             data["step"] = 1
         if kind == "flag" and data.get("levels") is None:
             data["levels"] = (0, 1)
@@ -101,19 +123,21 @@ class Feature(Part):
             raise Problems(problems)
         if self.levels is not None:
             _spell_as_levels(self)
+        elif self.moves is not None:
+            _spell_as_codes(self)
         return self
 
-    @property
+    @cached_property
     def movable(self) -> bool:
-        """Whether a plan may change the feature."""
-        return self.role == "action"
+        """Whether a plan may choose another value of the feature."""
+        return self.role == "action" and not self.manipulable and self.effect is None
 
     @property
     def listed(self) -> bool:
         """Whether the feature's positions are 0..L-1 in `levels`; else its values lie on a grid."""
         return self.levels is not None
 
-    @property
+    @cached_property
     def code_values(self) -> tuple[float, ...]:
         """The declared codes as numbers, in the order of the file."""
         return tuple(float(key) for key in self.codes)
@@ -157,6 +181,21 @@ class Feature(Part):
         prices = (self.move_cost or {}).get(str(self.levels[before]), {})
         return prices.get(str(self.levels[after]), 1.0)
 
+    def code_moves(self, code: float) -> tuple[tuple[float, float], ...]:
+        """Return where `moves` lead from a code, in the order of the file: (code or number, price before weight).
+
+        Examples
+        --------
+        >>> months = Feature(kind="integer", codes={"-7": "none"}, moves={"-7": [0]}, move_cost={"-7": {"0": 2.0}})
+        >>> months.code_moves(-7.0), months.code_moves(3.0)
+        (((0.0, 2.0),), ())
+        """
+        for key, ends in (self.moves or {}).items():
+            if float(key) == code:
+                prices = (self.move_cost or {}).get(key, {})
+                return tuple((float(end), prices.get(code_text(end), 1.0)) for end in ends)
+        return ()
+
     @cached_property
     def _positions(self) -> dict[Level, int]:
         return {level: position for position, level in enumerate(self.levels or ())}
@@ -178,5 +217,22 @@ def _spell_as_levels(feature: Feature) -> None:
     if feature.move_cost is not None:
         feature.__dict__["move_cost"] = {
             str(find_level(levels, start)): {str(find_level(levels, end)): price for end, price in prices.items()}
+            for start, prices in feature.move_cost.items()
+        }
+
+
+def _spell_as_codes(feature: Feature) -> None:
+    """Write codes in `moves` and `move_cost` as `codes` has them, and numbers as floats (in keys as their text)."""
+
+    def target(end: Level) -> Level:
+        return find_code(feature.codes, end) or float(end)
+
+    feature.__dict__["moves"] = {
+        find_code(feature.codes, start): tuple(target(end) for end in ends)
+        for start, ends in (feature.moves or {}).items()
+    }
+    if feature.move_cost is not None:
+        feature.__dict__["move_cost"] = {
+            find_code(feature.codes, start): {code_text(target(end)): price for end, price in prices.items()}
             for start, prices in feature.move_cost.items()
         }

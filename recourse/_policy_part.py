@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from ._policy_explain import explain
-from ._policy_values import Level, read_level, read_number, read_sequence, read_step
+from ._policy_values import Level, read_level, read_number, read_sequence, read_step, read_text, read_whole
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -20,6 +20,8 @@ Size = Annotated[float, Field(ge=0), BeforeValidator(read_number)]
 Step = Annotated[
     Decimal, BeforeValidator(read_step), WithJsonSchema({"type": "number", "exclusiveMinimum": 0}, mode="validation")
 ]
+Whole = Annotated[int, Field(ge=0), BeforeValidator(read_whole)]
+Text = Annotated[str, BeforeValidator(read_text)]
 OneLevel = Annotated[Level, BeforeValidator(read_level)]
 Levels = Annotated[tuple[OneLevel, ...], BeforeValidator(read_sequence)]
 

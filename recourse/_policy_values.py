@@ -78,11 +78,20 @@ def read_class(value: Any) -> str | int | bool:
     return value
 
 
-def read_threshold(value: Any) -> float:
-    """Read a threshold."""
-    if isinstance(value, str):
-        raise ValueError(f"not supported yet: thresholds by column or expression ({value!r}). Give a number.")
+def read_threshold(value: Any) -> float | str:
+    """Read a threshold: a number, or the text of a column's name or of an expression."""
+    if isinstance(value, str) and not is_number(value):
+        return read_text(value)
     return read_number(value)
+
+
+def read_text(value: Any) -> str:
+    """Read a text that says something: a name, a column or an expression."""
+    if not isinstance(value, str):
+        raise ValueError(f'expected a text in quotes, such as "income > 0", got {show(value)}.')
+    if not value.strip():
+        raise ValueError("expected a text, got nothing. Delete the line, or say what is meant.")
+    return value.strip()
 
 
 def read_sequence(value: Any) -> Any:
@@ -157,6 +166,18 @@ def find_level(levels: tuple[Level, ...], text: Level) -> Level | None:
         if not isinstance(level, str) and is_number(str(text)) and float(text) == level:
             return level
     return None
+
+
+def find_code(codes: dict[str, str], value: Level) -> str | None:
+    """Return the key of the declared code that a number, or the text of one, is; None if it is none."""
+    if isinstance(value, bool) or not is_number(str(value)):
+        return None
+    return next((key for key in codes if float(key) == float(value)), None)
+
+
+def code_text(value: Level) -> str:
+    """Return the end of a code's move as a key of `move_cost`: a code as it is declared, a number plainly."""
+    return value if isinstance(value, str) else plain_number(float(value))
 
 
 def spelling(level: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +14,43 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from ._policy_costs import LARGEST_COST, check_costs
-from ._policy_decision import Cost, Decision
+from ._policy_decision import Cost, Decision, Knockout
 from ._policy_explain import explain_toml
-from ._policy_feature import Feature, Percent
+from ._policy_expressions import (
+    Expressions,
+    changing,
+    circles,
+    column_of,
+    has_expressions,
+    read_expressions,
+    without_grid,
+)
+from ._policy_feature import Feature, Percent, Provide
+from ._policy_groups import fill_in_levels, group_faults
 from ._policy_part import Part
-from ._policy_text import canonical, tidy, to_toml
+from ._policy_rules import Groups, Reapply, Rule, Time
+from ._policy_text import canonical, canonical_rest, tidy, to_toml
 from ._policy_values import Level, Problems, toml_key
 from .errors import PolicyError, UnknownFeature, did_you_mean
 
-__all__ = ["LARGEST_COST", "Cost", "Decision", "Feature", "Percent", "Policy", "check_costs"]
+__all__ = [
+    "LARGEST_COST",
+    "Cost",
+    "Decision",
+    "Expressions",
+    "Feature",
+    "Groups",
+    "Knockout",
+    "Percent",
+    "Policy",
+    "Provide",
+    "Reapply",
+    "Rule",
+    "Time",
+    "check_costs",
+]
+
+WAIT = "wait"  # the action of waiting; no feature can have this name
 
 
 class Policy(Part):
@@ -57,22 +86,61 @@ class Policy(Part):
     """What changes cost."""
     features: dict[str, Feature] = Field(min_length=1)
     """What an applicant may do with each column; the order decides between plans of equal cost."""
+    time: Time | None = None
+    """Waiting as an action; without it no plan asks to wait."""
+    groups: Groups = Field(default_factory=Groups)
+    """Columns of the data that are one feature."""
+    rules: tuple[Rule, ...] = ()
+    """Conditions that every plan obeys."""
+    reapply: Reapply | None = None
+    """What is different when the applicant applies again."""
 
     title: ClassVar[str] = "fairpath policy"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: Any) -> Any:
+        return fill_in_levels(data) if isinstance(data, dict) else data
+
     @model_validator(mode="after")
-    def _percentiles_are_bounded(self) -> Self:
+    def _consistent(self) -> Self:
+        problems = [*self._unbounded(), *group_faults(self), *self._names()]
+        if has_expressions(self):
+            found, wrong = read_expressions(self)
+            problems += wrong
+            problems += circles(found)
+            problems += without_grid(self, found)
+            if found.threshold is not None and not wrong:
+                moving = sorted(found.threshold.names & changing(self, found))
+                if moving:
+                    why = f"a plan can change {moving[0]!r}. For the present value write start.{moving[0]}."
+                    problems.append(("decision.threshold", why))
+        else:
+            problems += without_grid(self, Expressions(None, (), (), {}, {}, {}))
+        if problems:
+            raise Problems(list(dict.fromkeys(problems)))
+        return self
+
+    def _unbounded(self) -> Iterator[tuple[str, str]]:
+        """Numbers that a plan could take to where no price is known."""
         if self.cost.unit == "percentile":
-            problems = []
             for name, feature in self.features.items():
                 if feature.movable and not feature.listed:
                     for side, useless in (("min", "up"), ("max", "down")):
                         if getattr(feature, side) is None and feature.change != useless:
                             why = 'needed with cost.unit = "percentile", which knows no price outside the population.'
-                            problems.append((f"features.{toml_key(name)}.{side}", why))
-            if problems:
-                raise Problems(problems)
-        return self
+                            yield f"features.{toml_key(name)}.{side}", why
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        """Names that stand for something else, or twice."""
+        if WAIT in self.features:
+            yield f"features.{WAIT}", "is the name of waiting, which [time] opens. Rename the column."
+        seen = set[str]()
+        named = [(f"decision.knockouts.#{i}", k.name) for i, k in enumerate(self.decision.knockouts, 1)]
+        for place, name in named + [(f"rules.#{i}", rule.name) for i, rule in enumerate(self.rules, 1)]:
+            if name in seen:
+                yield place, f"another one is called {name!r} too. Give each a name of its own."
+            seen.add(name)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -124,11 +192,32 @@ class Policy(Part):
             "decision": self.decision.model_dump(exclude_defaults=True),
             "cost": self.cost.model_dump(exclude_defaults=True),
             "features": [[name, canonical(feature)] for name, feature in self.features.items()],
+            **canonical_rest(self),
         }
         text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
+    @cached_property
+    def expressions(self) -> Expressions:
+        """Every expression of the policy, read."""
+        return read_expressions(self)[0]
+
+    @cached_property
+    def changing(self) -> frozenset[str]:
+        """The features whose value may differ when the applicant is scored again, and "wait" if that is an action."""
+        return changing(self, self.expressions)
+
     @property
+    def after_months(self) -> int:
+        """Months that pass before the next application, waited or not."""
+        return 0 if self.reapply is None else self.reapply.after_months
+
+    @property
+    def threshold_column(self) -> str | None:
+        """The column of the data that holds each applicant's threshold; None if it is a number or an expression."""
+        return column_of(self.decision.threshold, self.features)
+
+    @cached_property
     def movable(self) -> tuple[str, ...]:
         """Names of the features that a plan may change, in the policy's order."""
         return tuple(name for name, feature in self.features.items() if feature.movable)
@@ -146,4 +235,6 @@ class Policy(Part):
 
     def label(self, name: str) -> str:
         """Return the words for a feature: its label, else its name without underscores."""
+        if name == WAIT and self.time is not None:
+            return WAIT
         return self.feature(name).label or name.replace("_", " ").strip() or name

@@ -12,7 +12,7 @@ from recourse.policy import Policy
 
 KINDS = ("number", "integer", "ordinal", "ladder", "category", "flag")
 
-names = st.text(min_size=1, max_size=12).filter(lambda name: name.strip() == name and name != "")
+names = st.text(min_size=1, max_size=12).filter(lambda name: name.strip() == name and name not in ("", "wait"))
 sizes = st.floats(0, 1e6, allow_nan=False).map(abs)
 levels_of_text = st.lists(st.text(max_size=8), min_size=1, max_size=5, unique=True)
 levels_of_numbers = st.lists(st.integers(-99, 99), min_size=1, max_size=5, unique=True)

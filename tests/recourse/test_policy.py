@@ -174,7 +174,7 @@ REFUSED = {
     ),
     "unknown key without a neighbour": (
         policy_of({"kind": "number"}, zzz=1),
-        "zzz: unknown key. Expected one of decision, cost, features.",
+        "zzz: unknown key. Expected one of decision, cost, features, time, groups, rules, reapply.",
     ),
     "unknown key in a limit": (
         policy_of({"kind": "number", "max_change": {"percent": 3, "atleast": 5}}),
@@ -365,29 +365,11 @@ def test_a_mistake_is_named_with_place_and_remedy(data: dict[str, Any], words: s
     assert "\n" not in message
 
 
-NOT_YET = {
-    "knock-outs": {"decision": {"threshold": 0.5, "knockouts": []}, "features": {"x": {"kind": "number"}}},
-    "threshold by column": policy_of({"kind": "number"}, decision={"threshold": "tier_threshold"}),
-    "rules": policy_of({"kind": "number"}, rules=[{"require": "x > 0"}]),
-    "waiting": policy_of({"kind": "number"}, time={"horizon": 36}),
-    "reapplication": policy_of({"kind": "number"}, reapply={"after_months": 6}),
-    "groups": policy_of({"kind": "number"}, groups={}),
-    "shapes": policy_of({"kind": "number"}, shape="orthant"),
-    "derived": policy_of({"kind": "number", "role": "derived"}),
-    "value": policy_of({"kind": "number", "value": "12 * debt / income"}),
-    "effect": policy_of({"kind": "number", "effect": "start.x + 1"}),
-    "tick": policy_of({"kind": "integer", "tick": 1}),
-    "provide": policy_of({"kind": "integer", "provide": {"cost": 1}}),
-    "manipulable": policy_of({"kind": "flag", "manipulable": True}),
-    "derived_mismatch": policy_of({"kind": "number", "derived_mismatch": "recompute"}),
-    "moves of codes": policy_of({"kind": "integer", "codes": {"-9": "none"}, "moves": {"-9": [0]}}),
-}
-
-
-@pytest.mark.parametrize("data", NOT_YET.values(), ids=NOT_YET.keys())
-def test_what_comes_later_is_refused_by_name(data: dict[str, Any]) -> None:
-    """A constraint that this version cannot obey is an error, never ignored."""
-    assert "not supported yet: " in refusal(data)
+def test_the_shape_of_plans_is_no_part_of_the_policy() -> None:
+    """Whoever writes a shape into the file is told where to ask for it."""
+    assert "shape: is no part of the policy: ask for it with the plans" in refusal(
+        policy_of({"kind": "number"}, shape="orthant")
+    )
 
 
 def test_all_problems_are_listed_at_once() -> None:

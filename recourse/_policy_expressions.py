@@ -1,0 +1,253 @@
+"""The expressions of a policy: read, of the kind that their place asks for, and going in no circle."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ._policy_faults import yes_or_no
+from ._policy_values import toml_key
+from .errors import PolicyError, did_you_mean
+
+if TYPE_CHECKING:
+    from ._policy_feature import Feature
+    from .expression import Expression
+    from .policy import Policy
+
+_OPERATORS = "+-*/"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleExpressions:
+    """A rule, read: either `require`, or `when` and `then`."""
+
+    name: str
+    when: Expression | None
+    then: Expression | None
+    require: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reapplied:
+    """What applying again does to a feature: ``value operator expression`` if there is an operator."""
+
+    operator: str | None  # one of + - * /; None: the expression is the new value
+    expression: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Expressions:
+    """Every expression of a policy, read.
+
+    Examples
+    --------
+    >>> from recourse.policy import Policy
+    >>> rate = {"kind": "number", "role": "derived", "value": "debt / income"}
+    >>> policy = Policy.model_validate(
+    ...     {
+    ...         "decision": {"threshold": 0.5},
+    ...         "features": {"debt": {"kind": "integer"}, "income": {"kind": "integer"}, "rate": rate},
+    ...         "rules": [{"require": "rate < 0.4"}],
+    ...     }
+    ... )
+    >>> sorted(policy.expressions.values["rate"].names)
+    ['debt', 'income']
+    >>> policy.expressions.rules[0].require.text
+    'rate < 0.4'
+    """
+
+    threshold: Expression | None  # None: a number, or a column of the data
+    knockouts: tuple[Expression, ...]  # in the order of `decision.knockouts`
+    rules: tuple[RuleExpressions, ...]
+    values: Mapping[str, Expression]  # derived feature -> its formula
+    effects: Mapping[str, Expression]
+    reapply: Mapping[str, Reapplied]
+
+    def parts(self) -> Iterator[tuple[str, Expression]]:
+        """Yield every expression with its place in the policy."""
+        if self.threshold is not None:
+            yield "decision.threshold", self.threshold
+        for number, knockout in enumerate(self.knockouts, 1):
+            yield f"decision.knockouts.#{number}.deny_when", knockout
+        for name, expression in self.values.items():
+            yield f"features.{toml_key(name)}.value", expression
+        for name, expression in self.effects.items():
+            yield f"features.{toml_key(name)}.effect", expression
+        for number, rule in enumerate(self.rules, 1):
+            for key, part in (("when", rule.when), ("then", rule.then), ("require", rule.require)):
+                if part is not None:
+                    yield f"rules.#{number}.{key}", part
+        for name, reapplied in self.reapply.items():
+            yield f"reapply.effects.{toml_key(name)}", reapplied.expression
+
+
+class _Reader:
+    """Reads expressions one after the other and keeps what is wrong with each."""
+
+    def __init__(self, features: Mapping[str, Feature]) -> None:
+        self.features = features
+        self.problems: list[tuple[str, str]] = []
+
+    def read(self, place: str, text: str, *kinds: str) -> Expression | None:
+        """Return an expression of one of the kinds; None if there is something wrong with it."""
+        from .expression import parse
+
+        try:
+            expression = parse(text, self.features)
+        except PolicyError as error:
+            self.problems.append((place, str(error)))
+            return None
+        if expression.kind not in kinds:
+            wanted = {"number": "a number", "boolean": "true or false", "text": "a level"}
+            remedy = "Compare it with something." if "boolean" in kinds else "Compute a number."
+            self.problems.append(
+                (place, f"expected {wanted[kinds[0]]}, but {text!r} gives {wanted[expression.kind]}. {remedy}")
+            )
+            return None
+        return expression
+
+
+def has_expressions(policy: Policy) -> bool:
+    """Tell whether anything in a policy is an expression."""
+    return bool(
+        (isinstance(policy.decision.threshold, str) and policy.threshold_column is None)
+        or policy.decision.knockouts
+        or policy.rules
+        or (policy.reapply is not None and policy.reapply.effects)
+        or any(feature.value is not None or feature.effect is not None for feature in policy.features.values())
+    )
+
+
+def column_of(threshold: float | str, features: Mapping[str, Feature]) -> str | None:
+    """Return the column of the data that a threshold names: a name, maybe in backticks, that no feature has."""
+    if not isinstance(threshold, str):
+        return None
+    name = threshold[1:-1] if re.fullmatch(r"`[^`]+`", threshold) else threshold
+    return name if (name.isidentifier() or name != threshold) and name not in features else None
+
+
+def read_expressions(policy: Policy) -> tuple[Expressions, list[tuple[str, str]]]:
+    """Return the expressions of a policy that can be read, and what is wrong with the others: (place, message)."""
+    reader, decision = _Reader(policy.features), policy.decision
+    threshold = None
+    if isinstance(decision.threshold, str) and policy.threshold_column is None:
+        threshold = reader.read("decision.threshold", decision.threshold, "number")
+    knockouts = [
+        reader.read(f"decision.knockouts.#{number}.deny_when", knockout.deny_when, "boolean")
+        for number, knockout in enumerate(decision.knockouts, 1)
+    ]
+    values, effects = dict[str, Expression](), dict[str, Expression]()
+    for name, feature in policy.features.items():
+        kinds = ("boolean", "number") if feature.kind == "flag" else ("number",)
+        for key, text, found in (("value", feature.value, values), ("effect", feature.effect, effects)):
+            if text is not None:
+                expression = reader.read(f"features.{toml_key(name)}.{key}", text, *kinds)
+                if expression is not None:
+                    found[name] = expression
+    rules = []
+    for number, rule in enumerate(policy.rules, 1):
+        parts = [
+            None if text is None else reader.read(f"rules.#{number}.{key}", text, "boolean")
+            for key, text in (("when", rule.when), ("then", rule.then), ("require", rule.require))
+        ]
+        rules.append(RuleExpressions(rule.name, *parts))
+    reapply = {}
+    for name, text in (policy.reapply.effects if policy.reapply is not None else {}).items():
+        place = f"reapply.effects.{toml_key(name)}"
+        fault = _reapplied_fault(name, text, policy.features)
+        if fault is not None:
+            reader.problems.append((place, fault))
+            continue
+        operator = text[0] if text[0] in _OPERATORS else None
+        kinds = ("boolean", "number") if policy.features[name].kind == "flag" else ("number",)
+        expression = reader.read(place, text[1:] if operator else text, *kinds)
+        if expression is not None:
+            reapply[name] = Reapplied(operator, expression)
+    known = tuple(expression for expression in knockouts if expression is not None)
+    return Expressions(threshold, known, tuple(rules), values, effects, reapply), reader.problems
+
+
+def _reapplied_fault(name: str, text: str, features: Mapping[str, Feature]) -> str | None:
+    """Say why applying again cannot have this effect, or None."""
+    if name not in features:
+        return f"no feature has this name.{did_you_mean(name, features)}"
+    feature = features[name]
+    if feature.role == "derived":
+        return "a derived feature follows from its formula. Say what becomes of the features in it."
+    if feature.listed and not yes_or_no(feature):
+        return "applying again changes numbers and flags, not levels."
+    if text[0] in _OPERATORS:
+        if feature.kind == "flag":
+            return "a flag is not counted: give an expression, such as 1."
+        try:
+            tree = ast.parse("0 " + re.sub(r"`[^`]*`", "_", text), mode="eval").body
+        except SyntaxError:
+            return None  # the parser says it better
+        if not (isinstance(tree, ast.BinOp) and isinstance(tree.left, ast.Constant)):
+            return f"{text!r} is more than one operation. Put all behind the first sign in brackets."
+    return None
+
+
+def circles(expressions: Expressions) -> Iterator[tuple[str, str]]:
+    """Yield the features that follow from themselves: (place, message), each circle once."""
+    reads: dict[str, dict[str, str]] = {}  # feature -> what its state reads -> where it is said
+    for key, table in (("value", expressions.values), ("effect", expressions.effects)):
+        for name, expression in table.items():
+            place = f"features.{toml_key(name)}.{key}"
+            reads.setdefault(name, {}).update(dict.fromkeys(sorted(expression.names), place))
+    for name, reapplied in expressions.reapply.items():
+        place = f"reapply.effects.{toml_key(name)}"
+        reads.setdefault(name, {}).update(dict.fromkeys(sorted(reapplied.expression.names), place))
+    done = set[str]()
+    for name in reads:
+        yield from _circle(name, reads, [], done)
+
+
+def _circle(name: str, reads: dict[str, dict[str, str]], path: list[str], done: set[str]) -> Iterator[tuple[str, str]]:
+    if name in path:
+        way = [*path[path.index(name) :], name]
+        hint = f" For the present value write start.{name}." if len(way) == 2 else ""
+        yield reads[way[-2]][name], f"follows from itself: {' -> '.join(way)}.{hint}"
+        return
+    if name in done:
+        return
+    for other in reads.get(name, ()):
+        yield from _circle(other, reads, [*path, name], done)
+    done.add(name)
+
+
+def changing(policy: Policy, expressions: Expressions) -> frozenset[str]:
+    """Return the features whose value as scored may differ from the applicant's present one, ``wait`` among them."""
+    found = {name for name, feature in policy.features.items() if feature.movable}
+    found |= set(expressions.reapply)
+    if policy.time is not None:
+        found.add("wait")
+    if policy.time is not None or policy.after_months:
+        found |= {name for name, feature in policy.features.items() if feature.tick is not None}
+    followers = [*expressions.values.items(), *expressions.effects.items()]
+    while True:
+        more = {name for name, expression in followers if name not in found and found & expression.names}
+        if not more:
+            return frozenset(found)
+        found |= more
+
+
+def without_grid(policy: Policy, expressions: Expressions) -> Iterator[tuple[str, str]]:
+    """Yield the numbers that plans choose and expressions read, but that have no step: (place, message)."""
+    places = {}
+    for place, expression in expressions.parts():
+        for name in expression.names:
+            places.setdefault(name, f"{place} reads it")
+    for name in expressions.reapply:
+        places.setdefault(name, "applying again changes it")
+    for name, feature in policy.features.items():
+        if feature.tick is not None:
+            places.setdefault(name, "time changes it")
+        if feature.movable and not feature.listed and feature.step is None and name in places:
+            yield (
+                f"features.{toml_key(name)}.step",
+                f"is missing: {places[name]}, so its values must lie on a grid. Add for example step = 1.",
+            )
