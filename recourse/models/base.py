@@ -13,6 +13,7 @@ from ..errors import DataError, ModelError, UnsupportedModel, did_you_mean
 
 if TYPE_CHECKING:
     from .additive import Additive
+    from .blackbox import BlackBox
     from .trees import Trees
 
 Level = str | int | float | bool
@@ -107,16 +108,48 @@ def _digest(digest: Any, value: Any) -> None:
         digest.update(repr(value).encode())
 
 
+def spelling(level: object) -> str:
+    """Return a level as a CSV file would hold it, so that 1, 1.0 and "1" meet."""
+    if isinstance(level, float | np.floating) and float(level).is_integer():
+        return str(int(level))
+    return str(level)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One input of a model.
 
     `levels` is None for a column that the model treats as a number; else its levels in the order of their codes, as
-    the applicant's data spells them.
+    the applicant's data spells them. With `unseen` the model also takes a level that it has never seen, as an encoder
+    does that was told to ignore unknown ones: all such levels have the code ``len(levels)``.
+
+    Examples
+    --------
+    >>> housing = Column("housing", ("rent", "own"), unseen=True)
+    >>> housing.code("own"), housing.code("free"), Column("housing", ("rent", "own")).code("free")
+    (1, 2, None)
     """
 
     name: str
     levels: tuple[Level, ...] | None = None
+    unseen: bool = field(default=False, repr=False)  # where it is false the fingerprint stays what it was
+
+    @property
+    def n_codes(self) -> int:
+        """Number of codes, that of unseen levels included; 0 for a number."""
+        return 0 if self.levels is None else len(self.levels) + self.unseen
+
+    def code(self, level: Level) -> int | None:
+        """Return the code of a level, None for one that the model does not take; 1, 1.0 and "1" meet, as in a file."""
+        if self.levels is None:
+            return None
+        for place, known in enumerate(self.levels):
+            if known == level and isinstance(known, str) == isinstance(level, str):
+                return place
+        for place, known in enumerate(self.levels):
+            if spelling(known) == spelling(level):
+                return place
+        return len(self.levels) if self.unseen else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +165,7 @@ class Model:
     """
 
     name: str  # e.g. "xgboost.Booster"
-    core: Trees | Additive
+    core: Trees | Additive | BlackBox
     score: Callable[[np.ndarray], np.ndarray]
     raw: Callable[[np.ndarray], np.ndarray]
     squash: Callable[[np.ndarray], np.ndarray]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError, did_you_mean
-from .base import Column
+from .base import Column, spelling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,8 @@ def encode_frame(frame: pd.DataFrame, columns: Sequence[Column]) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float64[n_rows, n_columns]: numbers as they are, a level as its position in `Column.levels`, missing as NaN.
+        float64[n_rows, n_columns]: numbers as they are, a level as its position in `Column.levels` (``len(levels)``
+        for a level that the model has never seen, where `Column.unseen` says that it takes those), missing as NaN.
 
     Raises
     ------
@@ -116,10 +117,12 @@ def _codes(series: pd.Series[Any], column: Column) -> np.ndarray:
     spelt: dict[str, int] = {}
     for place, level in enumerate(column.levels):
         exact.setdefault(level, place)
-        spelt.setdefault(_spelling(level), place)
+        spelt.setdefault(spelling(level), place)
     table = np.full(len(found) + 1, np.nan)  # the last entry answers for place -1, a missing value
     for i, value in enumerate(found):
-        code: int | None = exact.get(value, spelt.get(_spelling(value)))
+        code: int | None = exact.get(value, spelt.get(spelling(value)))
+        if code is None and column.unseen:
+            code = len(column.levels)
         if code is None:
             where = np.flatnonzero(places == i)
             shown = ", ".join(repr(level) for level in column.levels[:8]) + (", ..." if len(column.levels) > 8 else "")
@@ -130,13 +133,6 @@ def _codes(series: pd.Series[Any], column: Column) -> np.ndarray:
             )
         table[i] = code
     return np.asarray(table[places])
-
-
-def _spelling(level: object) -> str:
-    """A level as a CSV file would hold it, so that 1, 1.0 and "1" meet."""
-    if isinstance(level, float | np.floating) and float(level).is_integer():
-        return str(int(level))
-    return str(level)
 
 
 def _rows(series: pd.Series[Any], where: np.ndarray) -> str:

@@ -7,6 +7,8 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,24 @@ from ..errors import DataError, InputError, ModelError, RecourseError, Unsupport
 from .base import Level, Model, Score, Wanted
 
 SUPPORTED = (
-    "XGBoost (Booster, XGBClassifier, .json, .ubj), LightGBM (Booster, LGBMClassifier, .txt) and scikit-learn "
-    "(trees, forests, gradient boosting, linear classifiers; .skops, or pickle files on request)"
+    "XGBoost (Booster, XGBClassifier, .json, .ubj), LightGBM (Booster, LGBMClassifier, .txt), CatBoost "
+    "(CatBoostClassifier, .cbm), EBMs, optbinning scorecards, ONNX tree ensembles (.onnx) and scikit-learn (trees, "
+    "forests, gradient boosting, linear classifiers, and pipelines around any of these; .skops, or pickle files on "
+    "request)"
 )
+BLACK_BOX = "It can be explained as a black box, without proofs: black_box=True"
+# Where an estimator's class comes from -> our module that reads it.
+READERS = {
+    "xgboost": "xgboost", "lightgbm": "lightgbm", "catboost": "catboost", "sklearn": "sklearn", "imblearn": "sklearn",
+    "interpret": "ebm", "optbinning": "scorecard", "onnx": "onnx",
+}  # fmt: skip
 EXTENSIONS = {
-    ".json": "xgboost", ".ubj": "xgboost", ".txt": "lightgbm", ".skops": "skops",
+    ".json": "xgboost", ".ubj": "xgboost", ".txt": "lightgbm", ".cbm": "catboost", ".onnx": "onnx", ".skops": "skops",
     ".pkl": "pickle", ".pickle": "pickle", ".joblib": "pickle",
 }  # fmt: skip
 KINDS = {
-    "xgboost": "an XGBoost model", "lightgbm": "a LightGBM model", "skops": "a skops file", "pickle": "a pickle file",
+    "xgboost": "an XGBoost model", "lightgbm": "a LightGBM model", "catboost": "a CatBoost model",
+    "onnx": "an ONNX model", "skops": "a skops file", "pickle": "a pickle file",
 }  # fmt: skip
 
 
@@ -34,14 +45,17 @@ def read_model(
     levels: Mapping[str, Sequence[Level]] | None = None,
     allow_pickle: bool = False,
     columns: Sequence[str] | None = None,
+    black_box: bool = False,
 ) -> Model:
     """Read a fitted binary classifier exactly, and check the reading against the library that made it.
 
     Parameters
     ----------
     source : estimator, xgboost.Booster, lightgbm.Booster, str or path
-        A fitted model, or a file: ``.json`` or ``.ubj`` (XGBoost), ``.txt`` (LightGBM), ``.skops``, and with
-        `allow_pickle` also ``.pkl``, ``.pickle`` and ``.joblib``.
+        A fitted model, or a Pipeline around one (read on the raw columns that the pipeline takes); or a file:
+        ``.json`` or ``.ubj`` (XGBoost), ``.txt`` (LightGBM), ``.cbm`` (CatBoost), ``.onnx``, ``.skops``, and with
+        `allow_pickle` also ``.pkl``, ``.pickle`` and ``.joblib``. With `black_box` also anything with
+        ``predict_proba``, a callable that takes a frame of raw values, and an ``http://`` address.
     favourable : label, default 1
         The class whose score is wanted; boosters and their files know only 0 and 1.
     score : {"probability", "decision_function"}
@@ -52,6 +66,8 @@ def read_model(
         Read pickle files, which can run any code while they are read.
     columns : sequence of str, optional
         Names of the inputs, used only if the model stores none.
+    black_box : bool, default False
+        Take what cannot be read exactly as a black box: plans are searched by asking it, and nothing is proven.
 
     Returns
     -------
@@ -60,7 +76,7 @@ def read_model(
     Raises
     ------
     UnsupportedModel
-        The model cannot be read exactly, or its library is not installed.
+        The model cannot be read exactly (of a pipeline, the message names the step), or its library is not installed.
     SelfCheckFailed
         What was read does not equal what the library computes.
     ModelError
@@ -78,34 +94,53 @@ def read_model(
     if score not in ("probability", "decision_function"):
         raise InputError(f"score is 'probability' or 'decision_function', not {score!r}")
     wanted = Wanted(favourable, score, dict(levels or {}), None if columns is None else tuple(columns))
-    if isinstance(source, str | os.PathLike):
-        model = _from_file(Path(source), wanted, allow_pickle=allow_pickle)
+    if isinstance(source, str | os.PathLike) and not _is_address(source):
+        model = _from_file(Path(source), wanted, allow_pickle=allow_pickle, black_box=black_box)
     else:
-        model = _from_estimator(source, wanted)
+        model = _from_object(source, wanted, black_box=black_box)
     return replace(model, favourable=favourable, kind=score)
 
 
-def _from_estimator(source: object, wanted: Wanted) -> Model:
-    name = type(source).__module__.partition(".")[0]
-    if name == "xgboost":
-        from . import xgboost
-
-        return xgboost.read(source, wanted)
-    if name == "lightgbm":
-        from . import lightgbm
-
-        return lightgbm.read(source, wanted)
-    if name in ("sklearn", "imblearn"):
-        from . import sklearn
-
-        return sklearn.read(source, wanted)
-    raise UnsupportedModel(
-        f"{type(source).__module__}.{type(source).__qualname__} cannot be read exactly. Supported: {SUPPORTED}. "
-        "A route for black boxes is planned"
-    )
+def read_estimator(source: object, wanted: Wanted) -> Model:
+    """Read a fitted classifier in memory, by the reader of the library that its class comes from."""
+    library = type(source).__module__.partition(".")[0]
+    module = _reader(library)
+    if module is None:
+        raise UnsupportedModel(
+            f"{type(source).__module__}.{type(source).__qualname__} cannot be read exactly. Supported: {SUPPORTED}. "
+            f"{BLACK_BOX}"
+        )
+    model: Model = module.read(source, wanted)
+    return model
 
 
-def _from_file(path: Path, wanted: Wanted, *, allow_pickle: bool) -> Model:
+def _reader(library: str) -> Any | None:
+    if library not in READERS or find_spec(f"{__package__}.{READERS[library]}") is None:
+        return None
+    return import_module(f".{READERS[library]}", __package__)
+
+
+def _from_object(source: object, wanted: Wanted, *, black_box: bool) -> Model:
+    """Read exactly what can be; take anything else as a black box where that is allowed."""
+    if not black_box:
+        if isinstance(source, str):
+            raise UnsupportedModel(f"what answers at an address cannot be read exactly. {BLACK_BOX}")
+        return read_estimator(source, wanted)
+    from . import blackbox
+
+    if isinstance(source, str):
+        return blackbox.read(source, wanted)
+    try:
+        return read_estimator(source, wanted)
+    except UnsupportedModel as error:
+        return blackbox.read(source, wanted, why=str(error))
+
+
+def _is_address(source: object) -> bool:
+    return isinstance(source, str) and source.startswith(("http://", "https://"))
+
+
+def _from_file(path: Path, wanted: Wanted, *, allow_pickle: bool, black_box: bool) -> Model:
     content = _content(path)
     kind = _kind(path, content)
     if kind == "pickle" and not allow_pickle:
@@ -115,7 +150,8 @@ def _from_file(path: Path, wanted: Wanted, *, allow_pickle: bool) -> Model:
             "or, if you trust where the file comes from, allow it: allow_pickle=True, --allow-pickle"
         )
     try:
-        return replace(_read_file(kind, path, content, wanted), sha256=f"sha256:{hashlib.sha256(content).hexdigest()}")
+        model = _read_file(kind, path, content, wanted, black_box=black_box)
+        return replace(model, sha256=f"sha256:{hashlib.sha256(content).hexdigest()}")
     except RecourseError as error:
         if str(path) in str(error):
             raise
@@ -126,16 +162,14 @@ def _from_file(path: Path, wanted: Wanted, *, allow_pickle: bool) -> Model:
         raise ModelError(f"{path} is damaged, and cannot be read ({what}); save the model again") from error
 
 
-def _read_file(kind: str, path: Path, content: bytes, wanted: Wanted) -> Model:
-    if kind == "xgboost":
-        from . import xgboost
-
-        return xgboost.read_file(content, wanted)
-    if kind == "lightgbm":
-        from . import lightgbm
-
-        return lightgbm.read_file(content, wanted)
-    return _from_estimator(_skops(content) if kind == "skops" else _pickle(path), wanted)
+def _read_file(kind: str, path: Path, content: bytes, wanted: Wanted, *, black_box: bool) -> Model:
+    if kind in ("skops", "pickle"):
+        return _from_object(_skops(content) if kind == "skops" else _pickle(path), wanted, black_box=black_box)
+    module = _reader(kind)
+    if module is None:
+        raise UnsupportedModel(f"{KINDS[kind]} cannot be read exactly. Supported: {SUPPORTED}")
+    model: Model = module.read_file(content, wanted)
+    return model
 
 
 def _skops(content: bytes) -> Any:
@@ -182,6 +216,8 @@ def _kind(path: Path, content: bytes) -> str:
         )
     if expected == "pickle":
         return "pickle"  # joblib files may be compressed: their first bytes say nothing
+    if expected == "onnx" and seen is None:
+        return "onnx"  # a protocol buffer has no magic number
     if seen is None:
         raise ModelError(
             f"{path} is not {KINDS[str(expected)]}, or it is damaged: its first bytes are {content[:12]!r}"
@@ -199,6 +235,8 @@ def _sniff(content: bytes) -> str | None:
         return "lightgbm"
     if content.startswith(b"PK\x03\x04"):
         return "skops"
+    if content.startswith(b"CBM1"):
+        return "catboost"
     if _opens_like_a_pickle(content):
         return "pickle"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,10 @@ READERS: dict[str, Callable[[Estimator], Reading]] = {
     "LinearDiscriminantAnalysis": read_linear,
 }
 
-__all__ = ["READERS", "load_pickle", "load_skops", "read"]
+# What wraps a classifier -> our module that reads it.
+ROUTES = {"Pipeline": "pipeline", "CalibratedClassifierCV": "calibrated"}
+
+__all__ = ["READERS", "ROUTES", "load_pickle", "load_skops", "read"]
 
 SEARCHES = ("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV")
 
@@ -46,7 +50,7 @@ def read(estimator: Any, wanted: Wanted) -> Model:
     Parameters
     ----------
     estimator : classifier
-        One of the classes in `READERS`, fitted. It is not changed.
+        One of the classes in `READERS`, or one that wraps them (`ROUTES`), fitted. It is not changed.
     wanted : Wanted
         The favourable class, the native output that decides (the decision function of a favourable ``classes_[0]`` is
         negated), and the columns' names for an estimator that was fitted on an array. Levels are not needed:
@@ -71,6 +75,10 @@ def read(estimator: Any, wanted: Wanted) -> Model:
     >>> model.name, model.columns[0].name, bool(model.core.weights[0] > 0)
     ('sklearn.LogisticRegression', 'income', True)
     """
+    if type(estimator).__name__ in ROUTES:
+        module = import_module(f".{ROUTES[type(estimator).__name__]}", __package__)
+        model: Model = module.read(estimator, wanted)
+        return model
     name = f"sklearn.{type(estimator).__name__}"
     reader = _reader(estimator)
     if not hasattr(estimator, "classes_") or not hasattr(estimator, "n_features_in_"):
@@ -121,10 +129,10 @@ def _reader(estimator: Any) -> Callable[[Estimator], Reading]:
         return READERS[kind.__name__]
     if kind.__name__ in SEARCHES and hasattr(estimator, "best_estimator_"):
         remedy = "Pass its best_estimator_."
-    elif kind.__name__ == "Pipeline":
-        remedy = "Fit the classifier on the raw columns, or wait for pipelines: they come with a later version."
+    elif hasattr(estimator, "predict_proba") or hasattr(estimator, "decision_function"):
+        remedy = "Use one of these. It can be explained as a black box, without proofs: black_box=True."
     else:
-        remedy = "Use one of these; the route for black boxes comes with a later version."
+        remedy = "Use one of these."
     raise UnsupportedModel(
         f"{kind.__module__.partition('.')[0]}.{kind.__name__} cannot be read exactly. "
         f"Supported of scikit-learn: {', '.join(READERS)}. {remedy}"

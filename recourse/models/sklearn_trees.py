@@ -107,7 +107,7 @@ def _start(estimator: Estimator) -> float:
         raise UnsupportedModel(
             f"{estimator.name} starts from init={init!r}, which differs from row to row and cannot be read exactly. "
             f"Supported: init=None, init='zero' and a DummyClassifier with strategy {', '.join(constant)}. "
-            "The route for black boxes comes with a later version."
+            "It can be explained as a black box, without proofs: black_box=True."
         )
     first = np.zeros((1, len(estimator.columns)), dtype=np.float32)
     return float(estimator.native._raw_predict_init(first)[0, 0])

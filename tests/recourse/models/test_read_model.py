@@ -153,14 +153,14 @@ def test_unreadable_files_are_one_line(tmp_path: Path) -> None:
 
 
 def test_unknown_estimators_are_refused_with_what_is_supported() -> None:
-    """Anything else is named by its class, with what is supported and the route to come."""
+    """Anything else is named by its class, with what is supported and the other route."""
 
     class Own:
         pass
 
     message = one_line(Own(), r"Own cannot be read exactly", UnsupportedModel)
     assert "LGBMClassifier" in message
-    assert "black boxes" in message
+    assert "black_box=True" in message
     one_line(lambda X: X, "function", UnsupportedModel)
     one_line(7, "int", UnsupportedModel)
 
