@@ -61,8 +61,8 @@ def first_bit(word: np.uint64) -> int:
 
 if numba.config.DISABLE_JIT:  # single instructions have no Python behind them
 
-    def count_bits(word: np.uint64) -> int:  # noqa: D103
+    def count_bits(word: np.uint64) -> int:
         return int(word).bit_count()
 
-    def first_bit(word: np.uint64) -> int:  # noqa: D103
+    def first_bit(word: np.uint64) -> int:
         return (int(word) & -int(word)).bit_length() - 1 if word else 64

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from .arena import taller
+from .coupling import Sight, settle
 from .forest import (
+    ACTS,
     CUT,
     FEATURE,
     LEFT,
-    OF,
     OFFSET,
     RIGHT,
     SIZE,
@@ -27,15 +28,15 @@ from .forest import (
     has_bit,
 )
 from .jit import inner
-from .moves import Moves, Space
+from .moves import UNBOUNDED, Moves, Space
 
 
 class Goal(NamedTuple):
     """What a plan must reach, and within how many changes."""
 
-    cut: float  # smallest raw score that is approved
-    need: float  # the cut times the divisor: what our sums must reach, within eps
-    eps: float  # bound on the difference between our sums and the native one
+    cut: np.ndarray  # float64[n_models], smallest raw scores that are approved
+    need: np.ndarray  # float64[n_models], the cuts times the divisors: what our sums must reach, within eps
+    eps: np.ndarray  # float64[n_models], bound on the difference between our sums and the native ones
     max_changes: int
 
 
@@ -43,14 +44,31 @@ class Climb(NamedTuple):
     """Scratch of the climb."""
 
     place: np.ndarray  # int64[n_active + 1], first element of feature a in `table`; one spare element a feature
-    table: np.ndarray  # float64[...], the sum of leaves when only feature a moves to p
+    table: np.ndarray  # float64[n_models, ...], the sum of leaves when only feature a moves to p
     low: np.ndarray  # int64[n_active]
     high: np.ndarray  # int64[n_active]
     seen: np.ndarray  # int64[...], the last tree in which a position of a set has left the path
+    here: np.ndarray  # float64[n_models], the sums at the point itself
+    scale: np.ndarray  # float64[n_models], what a unit of each model's sum is worth
+    other: np.ndarray  # int64[n_active], a point
+
+
+class Case(NamedTuple):
+    """One applicant, as the search sees them."""
+
+    forest: Forest
+    space: Space
+    moves: Moves
+    active: Active
+    residual: Residual
+    sight: Sight
+    climb: Climb
+    taboo: np.ndarray  # uint8[n_taboo, n_active], sets of features that may not all change
+    regional: bool  # a plan's region is more than its point
 
 
 @inner
-def make_climb(active: Active) -> Climb:
+def make_climb(active: Active, n_models: int) -> Climb:
     """Scratch for an applicant's active features."""
     n = len(active.table)
     place = np.zeros(n + 1, np.int64)
@@ -58,27 +76,32 @@ def make_climb(active: Active) -> Climb:
         place[a + 1] = place[a] + active.table[a, SIZE] + 1
     return Climb(
         place,
-        np.empty(place[n], np.float64),
+        np.empty((n_models, place[n]), np.float64),
         np.empty(n, np.int64),
         np.empty(n, np.int64),
         np.empty(place[n], np.int64),
+        np.empty(n_models, np.float64),
+        np.ones(n_models, np.float64),
+        np.empty(n, np.int64),
     )
 
 
 @inner
-def deviations(residual: Residual, active: Active, climb: Climb, position: np.ndarray) -> float:
-    """Fill the table of one-feature moves from a point; return the sum of leaves at the point itself.
+def _deviations(
+    residual: Residual, active: Active, climb: Climb, table: np.ndarray, k: int, position: np.ndarray
+) -> float:
+    """Fill a model's table of one-feature moves from a point; return the sum of leaves at the point itself.
 
     Ranges of positions are added as differences and summed up at the end.
     """
     n_active, n_runs = len(active.table), active.n_runs
-    table, place, low, high, seen = climb.table, climb.place, climb.low, climb.high, climb.seen
+    place, low, high, seen = climb.place, climb.low, climb.high, climb.seen
     for i in range(len(table)):
         table[i] = 0.0
         seen[i] = -1
     stack = np.empty((64, 4), np.int64)  # node, the feature that has moved, its first and last position
-    here = residual.constant
-    for t in range(len(residual.root)):
+    here = residual.constant[k]
+    for t in range(residual.part[k], residual.part[k + 1]):
         for a in range(n_runs):
             low[a], high[a] = 0, active.table[a, SIZE] - 1
         n_stack = 0
@@ -142,27 +165,105 @@ def deviations(residual: Residual, active: Active, climb: Climb, position: np.nd
 
 
 @inner
-def approves(
-    forest: Forest, space: Space, moves: Moves, active: Active, goal: Goal, position: np.ndarray, total: float
-) -> bool:
-    """Whether the native raw score at a point reaches the cut; sums within eps of it are added up natively."""
-    if total >= goal.need + goal.eps:
-        return True
-    if total < goal.need - goal.eps:
-        return False
-    return native_score(forest, space, moves, active, position) >= goal.cut
+def total_at(residual: Residual, active: Active, k: int, position: np.ndarray) -> float:
+    """Sum of the leaves of model k at a point."""
+    total = residual.constant[k]
+    for t in range(residual.part[k], residual.part[k + 1]):
+        node = residual.root[t]
+        while residual.node[node, FEATURE] >= 0:
+            a, cut = residual.node[node, FEATURE], residual.node[node, CUT]
+            left = position[a] < cut if a < active.n_runs else has_bit(residual.sets, cut, 0, position[a])
+            node = residual.node[node, LEFT] if left else residual.node[node, RIGHT]
+        total += residual.value[node]
+    return total
 
 
 @inner
-def native_score(forest: Forest, space: Space, moves: Moves, active: Active, position: np.ndarray) -> float:
-    """Raw score at a point as the native library adds it up."""
-    n = len(moves.start)
-    cells = np.empty(n, np.int64)
-    for j in range(n):
-        cells[j] = moves.cell[moves.offset[j] + moves.start[j]]
-    for a in range(len(active.table)):
-        cells[active.table[a, OF]] = moves.cell[active.table[a, OFFSET] + position[a]]
-    return exact_score(forest, space.categorical, cells)
+def deviations(case: Case, position: np.ndarray) -> None:
+    """Fill the tables of one-action moves from a point, and the sums at the point itself."""
+    climb, active = case.climb, case.active
+    n_models = len(climb.here)
+    for k in range(n_models):
+        climb.here[k] = _deviations(case.residual, active, climb, climb.table[k], k, position)
+    if len(case.moves.column) == 0:
+        return
+    # columns that follow from several actions move with each of them: those points are added up anew
+    n_active, other = len(active.table), climb.other
+    for u in range(len(case.sight.reads)):
+        a = case.sight.reads[u]
+        for b in range(n_active):
+            other[b] = position[b]
+        for p in range(active.table[a, SIZE]):
+            if case.moves.cost[active.table[a, OFFSET] + p] > UNBOUNDED:
+                continue
+            other[a] = p
+            settle(case.space, case.moves, active, case.sight, other)
+            same = True
+            for b in range(n_active):
+                same &= other[b] == position[b] or active.table[b, ACTS] == 1
+            if not same:
+                for k in range(n_models):
+                    climb.table[k, climb.place[a] + p] = total_at(case.residual, active, k, other)
+
+
+@inner
+def merit(climb: Climb, goal: Goal, i: int) -> float:
+    """What entry i of the tables lacks (at most 0); of several models, the weighted sum. 0 is approved for sure."""
+    lacking = 0.0
+    for k in range(len(climb.here)):
+        lacking += min(0.0, climb.table[k, i] - (goal.need[k] + goal.eps[k])) * climb.scale[k]
+    return lacking
+
+
+@inner
+def merit_here(climb: Climb, goal: Goal) -> float:
+    """What the present point lacks."""
+    lacking = 0.0
+    for k in range(len(climb.here)):
+        lacking += min(0.0, climb.here[k] - (goal.need[k] + goal.eps[k])) * climb.scale[k]
+    return lacking
+
+
+@inner
+def approves(case: Case, goal: Goal, position: np.ndarray, total: np.ndarray) -> bool:
+    """Whether every model approves a point of these sums; sums within eps of a cut are added up natively."""
+    close = len(case.moves.column) > 0  # bounds on such columns may be wider than a cell
+    for k in range(len(total)):
+        if total[k] < goal.need[k] - goal.eps[k]:
+            return False
+        close |= total[k] < goal.need[k] + goal.eps[k]
+    return not close or natively_approved(case, goal, position)
+
+
+@inner
+def natively_approved(case: Case, goal: Goal, position: np.ndarray) -> bool:
+    """Whether every model approves a point, added up as its library does."""
+    cells = cells_at(case, position)
+    for k in range(len(goal.cut)):
+        if exact_score(case.forest, k, case.space.categorical, cells) < goal.cut[k]:
+            return False
+    return True
+
+
+@inner
+def cells_at(case: Case, position: np.ndarray) -> np.ndarray:
+    """Return the cell of every column at a point."""
+    moves, active = case.moves, case.active
+    cells = np.empty(len(moves.owner), np.int64)
+    for j in range(len(cells)):
+        f = moves.owner[j]
+        p = 0
+        if f >= 0:
+            a = active.number[f]
+            p = position[a] if a >= 0 else moves.start[f]
+        cells[j] = moves.cell[moves.cell_at[j] + p]
+    return cells
+
+
+@inner
+def native_score(case: Case, k: int, position: np.ndarray) -> float:
+    """Raw score at a point as the library of model k adds it up."""
+    return exact_score(case.forest, k, case.space.categorical, cells_at(case, position))
 
 
 @inner
@@ -172,66 +273,106 @@ def cost_at(moves: Moves, active: Active, a: int, p: int) -> int:
 
 
 @inner
-def climb_to(
-    moves: Moves, active: Active, residual: Residual, climb: Climb, goal: Goal, position: np.ndarray, best: int
-) -> bool:
+def _breaks_taboo(case: Case, position: np.ndarray) -> bool:
+    """Whether a forbidden set of features changes as a whole."""
+    for i in range(len(case.taboo)):
+        whole = True
+        for a in range(len(position)):
+            if case.taboo[i, a] and position[a] == case.active.table[a, START]:
+                whole = False
+        if whole:
+            return True
+    return False
+
+
+@inner
+def allowed(case: Case, position: np.ndarray) -> bool:
+    """Settle what follows from the actions; whether no rule is violated and no forbidden set changes."""
+    return settle(case.space, case.moves, case.active, case.sight, position) and not _breaks_taboo(case, position)
+
+
+@inner
+def _allowed_at(case: Case, here: np.ndarray, a: int, p: int) -> bool:
+    """Whether a point is allowed when feature a moves to p."""
+    if not case.sight.live and len(case.taboo) == 0:
+        return True
+    other = case.climb.other
+    for b in range(len(here)):
+        other[b] = here[b]
+    other[a] = p
+    return allowed(case, other)
+
+
+@inner
+def climb_to(case: Case, goal: Goal, position: np.ndarray, best: int) -> bool:
     """Climb from a point to an approved one that costs less than `best`, in place; False without one.
 
     The climb takes the move with the most score per cost. At every point on the way the cheapest single move that
     finishes is a plan; the cheapest of these plans is kept, and the climb ends when it has become dearer than that.
     """
+    moves, active, climb = case.moves, case.active, case.climb
     n_active = len(active.table)
-    enough = goal.need + goal.eps
     here_at = np.empty(n_active, np.int64)
     spent, changes = 0, 0
     done = False
     for a in range(n_active):
         here_at[a] = position[a]
         spent += cost_at(moves, active, a, here_at[a])
-        changes += here_at[a] != active.table[a, START]
-    for _ in range(8 * n_active + 8):
-        here = deviations(residual, active, climb, here_at)
+        changes += (here_at[a] != active.table[a, START]) * active.table[a, ACTS]
+    lawful = allowed(case, here_at)
+    for step in range(8 * n_active + 8):
+        deviations(case, here_at)
+        if step == 0 and len(climb.here) > 1:
+            for k in range(len(climb.here)):
+                climb.scale[k] = 1.0 / max(goal.need[k] - climb.here[k], goal.eps[k], 1e-3)
+        here = merit_here(climb, goal)
+        least = goal.eps[0] if len(climb.here) == 1 else 1e-9
         best_ratio = 0.0
         finish_a, finish_p, step_a, step_p = -1, -1, -1, -1
         for a in range(n_active):
-            if here_at[a] == active.table[a, START] and changes >= goal.max_changes:
+            if active.table[a, ACTS] == 0 or (here_at[a] == active.table[a, START] and changes >= goal.max_changes):
                 continue
             now = cost_at(moves, active, a, here_at[a])
             for p in range(active.table[a, SIZE]):
-                score = climb.table[climb.place[a] + p]
-                extra = cost_at(moves, active, a, p) - now
-                if score >= enough:
-                    if spent + extra < best:
+                price = cost_at(moves, active, a, p)
+                if p == here_at[a] or price > UNBOUNDED:
+                    continue
+                score = merit(climb, goal, climb.place[a] + p)
+                extra = price - now
+                if score >= 0.0:
+                    if spent + extra < best and _allowed_at(case, here_at, a, p):
                         best, finish_a, finish_p = spent + extra, a, p
-                elif score > here + goal.eps:
+                elif score > here + least:
                     ratio = (score - here) / float(extra) if extra > 0 else 1e300
-                    if ratio > best_ratio:
+                    if ratio > best_ratio and (not lawful or _allowed_at(case, here_at, a, p)):
                         best_ratio, step_a, step_p = ratio, a, p
         if finish_a >= 0:
             done = True
             for a in range(n_active):
                 position[a] = here_at[a]
             position[finish_a] = finish_p
+            allowed(case, position)
         if step_a < 0:
             break
         start = active.table[step_a, START]
         spent += cost_at(moves, active, step_a, step_p) - cost_at(moves, active, step_a, here_at[step_a])
         changes += (step_p != start) - (here_at[step_a] != start)
         here_at[step_a] = step_p
+        lawful = allowed(case, here_at)
         if spent >= best:
             break
     return done
 
 
 @inner
-def improve(moves: Moves, active: Active, residual: Residual, climb: Climb, goal: Goal, position: np.ndarray) -> None:
+def improve(case: Case, goal: Goal, position: np.ndarray) -> None:
     """Lower an approved point in place: single changes first, then one taken back for a cheaper one elsewhere."""
+    moves, active, climb = case.moves, case.active, case.climb
     n_active = len(active.table)
-    enough = goal.need + goal.eps
     while True:
         changes = 0
         for a in range(n_active):
-            changes += position[a] != active.table[a, START]
+            changes += (position[a] != active.table[a, START]) * active.table[a, ACTS]
         # round -1 lowers one change; round a takes the change of feature a back and moves another
         saving, taken, best_a, best_p = 0, -1, -1, -1
         for back in range(-1, n_active):
@@ -241,47 +382,60 @@ def improve(moves: Moves, active: Active, residual: Residual, climb: Climb, goal
                 if best_a >= 0 and taken < 0:
                     break
                 kept = position[back]
-                if kept == active.table[back, START]:
+                if kept == active.table[back, START] or active.table[back, ACTS] == 0:
                     continue
                 freed = cost_at(moves, active, back, kept)
                 position[back] = active.table[back, START]
-            deviations(residual, active, climb, position)
+                allowed(case, position)
+            deviations(case, position)
             for b in range(n_active):
-                if b == back or (back < 0 and position[b] == active.table[b, START]):
+                if b == back or active.table[b, ACTS] == 0 or (back < 0 and position[b] == active.table[b, START]):
                     continue
                 if position[b] == active.table[b, START] and changes - (back >= 0) >= goal.max_changes:
                     continue
                 now = cost_at(moves, active, b, position[b])
                 for q in range(active.table[b, SIZE]):
                     gain = freed + now - cost_at(moves, active, b, q)
-                    if gain > saving and climb.table[climb.place[b] + q] >= enough:
-                        saving, taken, best_a, best_p = gain, back, b, q
+                    if gain > saving and merit(climb, goal, climb.place[b] + q) >= 0.0:
+                        if _allowed_at(case, position, b, q):
+                            saving, taken, best_a, best_p = gain, back, b, q
             if back >= 0:
                 position[back] = kept
+                allowed(case, position)
         if best_a < 0:
             return
         if taken >= 0:
             position[taken] = active.table[taken, START]
         position[best_a] = best_p
+        allowed(case, position)
 
 
 @inner
-def ascend(active: Active, residual: Residual, climb: Climb, goal: Goal, position: np.ndarray) -> None:
-    """Move `position` to a point whose score no single feature can raise (within the number of changes)."""
+def ascend(case: Case, goal: Goal, position: np.ndarray) -> bool:
+    """Move `position` to a point whose score no single action can raise (within the number of changes).
+
+    Of several models, the first one's score. False where no point on the way is allowed.
+    """
+    active, climb = case.active, case.climb
     n_active = len(active.table)
     for a in range(n_active):
         position[a] = active.table[a, START]
+    if not allowed(case, position):
+        return False
     while True:
-        best = deviations(residual, active, climb, position) + goal.eps
+        deviations(case, position)
+        best = climb.here[0] + goal.eps[0]
         changes, best_a, best_p = 0, -1, -1
         for a in range(n_active):
-            changes += position[a] != active.table[a, START]
+            changes += (position[a] != active.table[a, START]) * active.table[a, ACTS]
         for a in range(n_active):
-            if position[a] == active.table[a, START] and changes >= goal.max_changes:
+            if active.table[a, ACTS] == 0 or (position[a] == active.table[a, START] and changes >= goal.max_changes):
                 continue
             for p in range(active.table[a, SIZE]):
-                if climb.table[climb.place[a] + p] > best:
-                    best, best_a, best_p = climb.table[climb.place[a] + p], a, p
+                if climb.table[0, climb.place[a] + p] > best and cost_at(case.moves, active, a, p) <= UNBOUNDED:
+                    if _allowed_at(case, position, a, p):
+                        best, best_a, best_p = climb.table[0, climb.place[a] + p], a, p
         if best_a < 0:
-            return
+            return True
         position[best_a] = best_p
+        allowed(case, position)

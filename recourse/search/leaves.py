@@ -9,6 +9,8 @@ import numpy as np
 from .arena import longer, taller
 from .bits import first_bit
 from .forest import (
+    ACTS,
+    APART,
     CUT,
     FEATURE,
     LEFT,
@@ -26,8 +28,8 @@ from .jit import inner
 from .moves import Moves
 
 # columns of `Choice.table` and `Choice.item`
-COUNT, HOME, ROW = 0, 1, 2
-COST, RANK, POSITION = 0, 1, 2
+COUNT, HOME, ROW, COUNTS = 0, 1, 2, 3
+COST, RANK, POSITION, BEGIN = 0, 1, 2, 3
 
 
 class Choice(NamedTuple):
@@ -35,19 +37,21 @@ class Choice(NamedTuple):
 
     n_runs: int
     n_words: int
-    table: np.ndarray  # int64[n_active, 3]: number of classes, class of the start, first item
-    item: np.ndarray  # int64[n_classes, 3]: cost, rank and position of the cheapest member
-    order: np.ndarray  # int64[n_active], from the last policy feature to the first
+    # int64[n_active, 4]: number of classes, class of the start, first item, whether leaving the start is a change
+    table: np.ndarray
+    item: np.ndarray  # int64[n_classes, 4]: cost, rank and position of the cheapest member, first position
+    order: np.ndarray  # int64[n_actions], from the last policy feature to the first
 
 
 class Groups(NamedTuple):
-    """Joint leaves of one or more trees; group g has leaves first[g]:first[g + 1], best value first."""
+    """Joint leaves of one or more trees of a model; group g has leaves first[g]:first[g + 1], best value first."""
 
     first: np.ndarray  # int64[n_groups + 1]
+    part: np.ndarray  # int64[n_models + 1], model k has groups part[k]:part[k + 1]
     value: np.ndarray  # float64[n_leaves]
     box: np.ndarray  # int16[n_leaves, 2 * n_runs], lowest and highest class of each run
     member: np.ndarray  # uint64[n_leaves, n_sets * n_words], classes of each set
-    constant: float
+    constant: np.ndarray  # float64[n_models]
 
 
 @inner
@@ -86,15 +90,19 @@ def collect(
         fill_bits(member, a, reach[a, 1] + 1)
     value, box = np.empty(256, np.float64), np.empty((256, 2 * n_runs), np.int16)
     sets = np.empty((256, (n_active - n_runs) * n_words), np.uint64)
-    first = np.zeros(len(residual.root) + 1, np.int64)
-    n_groups, n_leaves = 0, 0
-    constant = residual.constant
+    n_models = len(residual.constant)
+    first, part = np.zeros(len(residual.root) + 1, np.int64), np.zeros(n_models + 1, np.int64)
+    n_groups, n_leaves, model = 0, 0, 0
+    constant = residual.constant.copy()
     entry = np.empty((128, 3), np.int64)  # node, side, mark on the trail
     trail = np.empty((128, 4), np.int64)  # feature, its low, high and cost before
     trail_words = np.empty((128, n_words), np.uint64)
     total = 0
     changes = 0
     for t in range(len(residual.root)):
+        while residual.part[model + 1] <= t:
+            model += 1
+            part[model] = n_groups
         begin = n_leaves
         n_entries, n_trail, node = 0, 0, residual.root[t]
         while True:
@@ -155,7 +163,8 @@ def collect(
                     changes = 0
                     for b in range(n_active):
                         s = active.table[b, START]
-                        changes += (s < low[b] or s > high[b]) if b < n_runs else (member[b, 0] & ONE == NONE)
+                        if active.table[b, ACTS]:
+                            changes += (s < low[b] or s > high[b]) if b < n_runs else (member[b, 0] & ONE == NONE)
                     if changes > max_changes:
                         continue
                 node = np.int64(residual.node[parent, LEFT + side])
@@ -166,12 +175,15 @@ def collect(
             n_trail -= 1
             total += _undo(trail, trail_words, n_trail, n_runs, low, high, own, member)
         if n_leaves == begin + 1:
-            constant += value[begin]
+            constant[model] += value[begin]
             n_leaves = begin
         else:
             n_groups += 1
             first[n_groups] = n_leaves
-    return sort_groups(Groups(first[: n_groups + 1], value, box, sets, constant))
+    while model < n_models:
+        model += 1
+        part[model] = n_groups
+    return sort_groups(Groups(first[: n_groups + 1], part, value, box, sets, constant))
 
 
 @inner
@@ -215,11 +227,11 @@ def sort_groups(groups: Groups) -> Groups:
                 for at in range(left, right):
                     order[at] = spare[at]
             width *= 2
-    return select(groups, groups.first, order, groups.constant)
+    return select(groups, groups.first, groups.part, order, groups.constant)
 
 
 @inner
-def select(groups: Groups, first: np.ndarray, index: np.ndarray, constant: float) -> Groups:
+def select(groups: Groups, first: np.ndarray, part: np.ndarray, index: np.ndarray, constant: np.ndarray) -> Groups:
     """Copy the leaves `index` into groups that begin at `first`."""
     n = len(index)
     value = np.empty(n, np.float64)
@@ -230,7 +242,7 @@ def select(groups: Groups, first: np.ndarray, index: np.ndarray, constant: float
             box[i, k] = groups.box[index[i], k]
         for k in range(member.shape[1]):
             member[i, k] = groups.member[index[i], k]
-    return Groups(first, value, box, member, constant)
+    return Groups(first, part, value, box, member, constant)
 
 
 @inner
@@ -242,13 +254,13 @@ def classify(moves: Moves, active: Active, reach: np.ndarray, groups: Groups) ->
     for a in range(n_active):
         total += reach[a, 1] - reach[a, 0] + 1
         widest = max(widest, active.table[a, SIZE] + 1)
-    table, item = np.empty((n_active, 3), np.int64), np.empty((total, 3), np.int64)
+    table, item = np.empty((n_active, 4), np.int64), np.empty((total, 4), np.int64)
     begins, number = np.empty(widest, np.int64), np.empty(widest, np.int64)
     at = 0
     for a in range(n_active):
         first, last = reach[a, 0], reach[a, 1]
         for p in range(first, last + 2):
-            begins[p] = a >= n_runs or p == first
+            begins[p] = a >= n_runs or p == first or active.table[a, APART] == 1
         if a < n_runs:
             for i in range(n_leaves):
                 begins[groups.box[i, 2 * a]] = 1
@@ -261,9 +273,11 @@ def classify(moves: Moves, active: Active, reach: np.ndarray, groups: Groups) ->
                 q = nearest(active.table[a, START], begin, p)
                 k = active.table[a, OFFSET] + q
                 item[at, COST], item[at, RANK], item[at, POSITION] = moves.cost[k], moves.rank[k], q
+                item[at, BEGIN] = begin
                 at += 1
                 begin = p + 1
         table[a, COUNT], table[a, HOME], table[a, ROW] = at - row, number[active.table[a, START]], row
+        table[a, COUNTS] = active.table[a, ACTS]
         if a < n_runs:
             for i in range(n_leaves):
                 groups.box[i, 2 * a] = number[groups.box[i, 2 * a]]
@@ -296,5 +310,5 @@ def joins(
                 return False
         if c != s:
             total += choice.item[row + c, COST]
-            changes += 1
+            changes += choice.table[a, COUNTS]
     return total <= budget and changes <= max_changes

@@ -14,7 +14,7 @@ import numpy as np
 from .bits import first_bit
 from .forest import NONE, ONE, has_bit
 from .jit import inner
-from .leaves import COST, COUNT, HOME, ROW, Choice, Groups
+from .leaves import COST, COUNT, COUNTS, HOME, ROW, Choice, Groups
 
 
 class Masks(NamedTuple):
@@ -148,27 +148,34 @@ def best_leaf(groups: Groups, masks: Masks, mask: np.ndarray, g: int) -> int:
 
 
 @inner
-def upper_bound(groups: Groups, masks: Masks, mask: np.ndarray) -> float:
-    """Sum of the best leaves; -inf when a group has none."""
-    total = groups.constant
-    for g in range(len(groups.first) - 1):
-        leaf = best_leaf(groups, masks, mask, g)
-        if leaf < 0:
-            return -np.inf
-        total += groups.value[leaf]
-    return total
+def upper_bound(groups: Groups, masks: Masks, mask: np.ndarray, low: np.ndarray, top: np.ndarray) -> bool:
+    """Write the sum of the best leaves of each model; False when one stays below `low`, or a group has no leaf."""
+    for k in range(len(top)):
+        top[k] = groups.constant[k]
+        for g in range(groups.part[k], groups.part[k + 1]):
+            leaf = best_leaf(groups, masks, mask, g)
+            if leaf < 0:
+                top[k] = -np.inf
+                return False
+            top[k] += groups.value[leaf]
+        if top[k] < low[k]:
+            return False
+    return True
 
 
 @inner
 def strike(
     choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, box: np.ndarray, point: np.ndarray, slack: int,
-    changes_left: int, need: float, total: float,
-) -> float:  # fmt: skip
-    """Lower a bound: strike the best leaves that no point of the box reaches within the budget.
+    changes_left: int, low: np.ndarray, top: np.ndarray,
+) -> bool:  # fmt: skip
+    """Lower the bounds: strike the best leaves that no point of the box reaches within the budget.
 
-    `slack` is what may be spent beyond the box's cheapest point. Ends early when the bound falls below `need`.
+    `slack` is what may be spent beyond the box's cheapest point. False as soon as a bound falls below `low`.
     """
+    k = 0
     for g in range(len(groups.first) - 1):
+        while groups.part[k + 1] <= g:
+            k += 1
         before, struck, found = 0.0, False, False
         for w in range(masks.word[g], masks.word[g + 1]):
             while mask[w] != NONE:
@@ -191,10 +198,10 @@ def strike(
                     if c != p:
                         row = choice.table[a, ROW]
                         extra += choice.item[row + c, COST] - choice.item[row + p, COST]
-                        more += p == choice.table[a, HOME]
+                        more += (p == choice.table[a, HOME]) * choice.table[a, COUNTS]
                 if extra <= slack and more <= changes_left:
                     if struck:
-                        total += groups.value[leaf] - before
+                        top[k] += groups.value[leaf] - before
                     found = True
                     break
                 if not struck:
@@ -202,55 +209,51 @@ def strike(
                 mask[w] &= mask[w] - ONE
             if found:
                 break
-        if not found:
-            return -np.inf
-        if total < need:
-            return total
-    return total
+        if not found or top[k] < low[k]:
+            return False
+    return True
 
 
 @inner
 def _suffices(
-    groups: Groups,
-    masks: Masks,
-    mask: np.ndarray,
-    r: int,
-    top: float,
-    need: float,
-    best: np.ndarray,
+    groups: Groups, masks: Masks, mask: np.ndarray, r: int, top: np.ndarray, low: np.ndarray, best: np.ndarray
 ) -> bool:
-    """Whether the bound of a mask still reaches `need` in conjunction with row r.
+    """Whether the bounds of a mask still reach `low` in conjunction with row r.
 
-    `top` is the bound of the mask and best[g] its best leaf of group g: only groups whose best leaf is not in the row
+    `top` has the bounds of the mask and best[g] its best leaf of group g: only groups whose best leaf is not in the row
     lose, and the loss is added up until it is too much.
     """
+    k, left = -1, 0.0
     for g in range(len(groups.first) - 1):
+        while groups.part[k + 1] <= g:
+            k += 1
+            left = top[k] - low[k]
         leaf = best[g]
-        k = leaf - groups.first[g]
-        w = masks.word[g] + (k >> 6)
-        if masks.row[r, w] >> np.uint64(k & 63) & ONE != NONE:
+        place = leaf - groups.first[g]
+        w = masks.word[g] + (place >> 6)
+        if masks.row[r, w] >> np.uint64(place & 63) & ONE != NONE:
             continue
         found = False
         while w < masks.word[g + 1] and not found:
             both = mask[w] & masks.row[r, w]
             if both != NONE:
-                top -= groups.value[leaf] - groups.value[groups.first[g] + 64 * (w - masks.word[g]) + first_bit(both)]
+                left -= groups.value[leaf] - groups.value[groups.first[g] + 64 * (w - masks.word[g]) + first_bit(both)]
                 found = True
             w += 1
-        if not found or top < need:
+        if not found or left < 0.0:
             return False
     return True
 
 
 @inner
 def tighten(
-    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, box: np.ndarray, point: np.ndarray, need: float,
-    top: float, gap: np.ndarray, best: np.ndarray, forced: np.ndarray,
+    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, box: np.ndarray, point: np.ndarray,
+    low_enough: np.ndarray, top: np.ndarray, gap: np.ndarray, best: np.ndarray, forced: np.ndarray,
 ) -> int:  # fmt: skip
     """Drop the cheapest classes of a box that cannot be kept: the bound falls short with them.
 
-    `gap[a]` bounds by how much the bound `top` falls if feature a keeps its cheapest class, so most features need no
-    look. Returns 0 if the box stays as it is, 1 if it was cut, -1 if it holds no approved point; `forced[0]` names a
+    `gap[k, a]` bounds by how much the bound `top[k]` falls if feature a keeps its cheapest class, so most features need
+    no look. Returns 0 if the box stays as it is, 1 if it was cut, -1 if it holds no approved point; `forced[0]` names a
     feature that must leave its cheapest class upward or downward (-1 without one).
     """
     changed = 0
@@ -258,18 +261,23 @@ def tighten(
     n_classes = masks.n_classes
     for a in range(len(choice.table)):
         low, high = np.int64(box[2 * a]), np.int64(box[2 * a + 1])
-        if low == high or top - gap[a] >= need:
+        if low == high or choice.table[a, COUNTS] == 0:
+            continue
+        enough = True
+        for k in range(len(top)):
+            enough &= top[k] - gap[k, a] >= low_enough[k]
+        if enough:
             continue
         begin, p = choice.table[a, ROW], point[a]
-        if _suffices(groups, masks, mask, 2 * n_classes + begin + p, top, need, best):
+        if _suffices(groups, masks, mask, 2 * n_classes + begin + p, top, low_enough, best):
             continue
         if a >= choice.n_runs:
             box[2 * a] = p + 1
             changed = 1
             continue
         if low < p < high:
-            below = _suffices(groups, masks, mask, begin + p - 1, top, need, best)
-            above = _suffices(groups, masks, mask, n_classes + begin + p + 1, top, need, best)
+            below = _suffices(groups, masks, mask, begin + p - 1, top, low_enough, best)
+            above = _suffices(groups, masks, mask, n_classes + begin + p + 1, top, low_enough, best)
             if below and above:
                 forced[0] = a
                 continue
@@ -279,12 +287,12 @@ def tighten(
             box[2 * a + 1] = high if above else p - 1
         elif p == low:
             c = p + 1
-            while c < high and not _suffices(groups, masks, mask, begin + c, top, need, best):
+            while c < high and not _suffices(groups, masks, mask, begin + c, top, low_enough, best):
                 c += 1
             box[2 * a] = c
         else:
             c = p - 1
-            while c > low and not _suffices(groups, masks, mask, n_classes + begin + c, top, need, best):
+            while c > low and not _suffices(groups, masks, mask, n_classes + begin + c, top, low_enough, best):
                 c -= 1
             box[2 * a + 1] = c
         changed = 1
@@ -294,62 +302,77 @@ def tighten(
 @inner
 def weigh(
     choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, point_mask: np.ndarray, box: np.ndarray,
-    point: np.ndarray, weight: np.ndarray, gap: np.ndarray, best: np.ndarray,
-) -> float:  # fmt: skip
+    point: np.ndarray, scale: np.ndarray, weight: np.ndarray, gap: np.ndarray, best: np.ndarray, total: np.ndarray,
+) -> None:  # fmt: skip
     """Spread the gap between the groups' best leaves and the point's over the tests that part them.
 
-    `weight[row + c]` gets what is lost below (or from) class c, `gap[a]` what feature a has a part in, best[g] the best
-    leaf of group g. Returns the sum of the point's leaves.
+    `weight[row + c]` gets what is lost below (or from) class c, `gap[k, a]` what feature a has a part in, best[g] the
+    best leaf of group g, total[k] the sum of the point's leaves under model k.
     """
     for a in range(len(choice.table)):
-        gap[a] = 0.0
+        for k in range(len(total)):
+            gap[k, a] = 0.0
         for c in range(box[2 * a], box[2 * a + 1] + 1):
             weight[choice.table[a, ROW] + c] = 0.0
-    total = groups.constant
+    for k in range(len(total)):
+        total[k] = groups.constant[k]
+    k = 0
     for g in range(len(groups.first) - 1):
+        while groups.part[k + 1] <= g:
+            k += 1
         mine = best_leaf(groups, masks, point_mask, g)
         leaf = best_leaf(groups, masks, mask, g)
         best[g] = leaf
-        total += groups.value[mine]
+        if mine < 0:  # the point is not within what the groups were made for
+            total[k] = -np.inf
+            mine = groups.first[g + 1] - 1
+        total[k] += groups.value[mine]
         if leaf == mine:
             continue
         lost = groups.value[leaf] - groups.value[mine]
+        share = lost * scale[k]
         for u in range(masks.touch_start[leaf], masks.touch_start[leaf + 1]):
             a = np.int64(masks.touch[u])
             row, p = choice.table[a, ROW], point[a]
             if a < choice.n_runs:
-                low, high = (
-                    np.int64(groups.box[leaf, 2 * a]),
-                    np.int64(groups.box[leaf, 2 * a + 1]),
-                )
+                low, high = np.int64(groups.box[leaf, 2 * a]), np.int64(groups.box[leaf, 2 * a + 1])
                 if low > p:
-                    weight[row + low] += lost
-                    gap[a] += lost
+                    weight[row + low] += share
+                    gap[k, a] += lost
                 elif high < p:
-                    weight[row + high + 1] += lost
-                    gap[a] += lost
+                    weight[row + high + 1] += share
+                    gap[k, a] += lost
             elif not has_bit(groups.member, leaf, (a - choice.n_runs) * choice.n_words, p):
-                gap[a] += lost
+                gap[k, a] += lost
                 for c in range(box[2 * a] + 1, box[2 * a + 1] + 1):
                     if has_bit(groups.member, leaf, (a - choice.n_runs) * choice.n_words, c):
-                        weight[row + c] += lost
+                        weight[row + c] += share
                         break
-    return total
 
 
 @inner
-def split_box(choice: Choice, box: np.ndarray, point: np.ndarray, weight: np.ndarray) -> tuple[int, int]:
+def split_box(
+    choice: Choice, box: np.ndarray, point: np.ndarray, weight: np.ndarray, scale: np.ndarray, gap: np.ndarray
+) -> tuple[int, int]:
     """Return the (feature, class) of most weight; the box is split into the classes below and from it.
 
-    A feature of -1 says that the box is one point.
+    A feature of -1 says that the box is one point. A class of -2 says that a column that follows from several actions
+    has most weight: one of these is to be split.
     """
     best_a, best_c, most = -1, -1, 0.0
     for a in range(len(choice.table)):
+        if choice.table[a, COUNTS] == 0:
+            lost = 0.0
+            for k in range(len(scale)):
+                lost += gap[k, a] * scale[k]
+            if lost > most:
+                most, best_a, best_c = lost, a, -2
+            continue
         for c in range(box[2 * a] + 1, box[2 * a + 1] + 1):
             if weight[choice.table[a, ROW] + c] > most:
                 most, best_a, best_c = weight[choice.table[a, ROW] + c], a, c
     if best_a < 0:
         for a in range(len(choice.table)):
-            if box[2 * a + 1] > box[2 * a]:
+            if box[2 * a + 1] > box[2 * a] and choice.table[a, COUNTS] == 1:
                 return a, point[a] + 1 if point[a] < box[2 * a + 1] else point[a]
     return best_a, best_c

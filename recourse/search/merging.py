@@ -53,7 +53,7 @@ def _joint_leaves(
 def merge(
     choice: Choice, groups: Groups, masks: Masks, budget: int, max_changes: int, limit: int, tries: int
 ) -> Groups:
-    """Drop the leaves beyond the budget, then join groups greedily while at most `limit` joint leaves remain.
+    """Drop the leaves beyond the budget, then join groups of a model greedily while at most `limit` leaves remain.
 
     One group grows at a time, smallest first: it takes the partner that brings the fewest new features (then the
     fewest leaves), and is closed after `tries` partners in a row did not fit.
@@ -92,6 +92,11 @@ def merge(
                 k = i - groups.first[g]
                 alive[masks.word[g] + (k >> 6)] |= ONE << np.uint64(k & 63)
         count[g] = n - begin[g]
+    n_models = len(groups.constant)
+    model = np.empty(n_groups, np.int64)
+    for k in range(n_models):
+        for g in range(groups.part[k], groups.part[k + 1]):
+            model[g] = k
     grown, failed = -1, 0
     while True:
         if grown < 0:
@@ -105,7 +110,7 @@ def merge(
                 tried[g] = 0
         partner, fewest = -1, 0
         for g in range(n_groups):
-            if g != grown and state[g] == 0 and tried[g] == 0:
+            if g != grown and state[g] == 0 and tried[g] == 0 and model[g] == model[grown]:
                 new = 65536 * count_bits(sketch[g] & ~sketch[grown]) + count[g]
                 if partner < 0 or new < fewest:
                     partner, fewest = g, new
@@ -149,22 +154,26 @@ def merge(
         state[partner] = 2
         failed = 0
     kept, n_left = 0, 0
-    constant = groups.constant
+    constant = groups.constant.copy()
     for g in range(n_groups):
         if state[g] == 1 and count[g] == 1:
-            constant += value[begin[g]]
+            constant[model[g]] += value[begin[g]]
             state[g] = 2
         if state[g] == 1:
             kept += count[g]
             n_left += 1
     first, index = np.zeros(n_left + 1, np.int64), np.empty(kept, np.int64)
+    part = np.zeros(n_models + 1, np.int64)
     at, n_left = 0, 0
     for g in range(n_groups):
         if state[g] == 1:
+            part[model[g] + 1] += 1
             for i in range(count[g]):
                 index[at] = begin[g] + i
                 at += 1
             n_left += 1
             first[n_left] = at
-    work = Groups(first, value, box, member, constant)
-    return sort_groups(select(work, first, index, constant))
+    for k in range(n_models):
+        part[k + 1] += part[k]
+    work = Groups(first, part, value, box, member, constant)
+    return sort_groups(select(work, first, part, index, constant))
