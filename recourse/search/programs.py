@@ -24,6 +24,7 @@ from .operations import (
     DIVIDE,
     EXP,
     FLOOR,
+    KNOWN,
     LESS,
     LOAD,
     LOG,
@@ -73,7 +74,9 @@ def run_point(programs: Programs, k: int, x: np.ndarray, start: np.ndarray, stac
         elif op < ADD:
             a = float(stack[top, 0])
             value = math.nan
-            if a != a:
+            if op == KNOWN:
+                value = 0.0 if a != a else 1.0
+            elif a != a:
                 pass
             elif op == CLEAN:
                 value = math.nan if _is_code(programs, arg, a) else a
@@ -179,7 +182,9 @@ def run_box(
                     lower, upper, missing = value, value, 0.0
         elif op < ADD:
             a, b = float(stack[top, 0]), float(stack[top, 1])
-            if a <= b:
+            if op == KNOWN:
+                lower, upper, missing = 0.0 if stack[top, 2] > 0.0 else 1.0, 1.0 if a <= b else 0.0, 0.0
+            elif a <= b:
                 lower, upper, missing = a, b, stack[top, 2]
                 if op == CLEAN:
                     if _holds_code(programs, arg, a, b):
@@ -219,7 +224,10 @@ def run_box(
                     lower, upper = math.inf, -math.inf
                     for position in range(int(a), int(b) + 1):
                         entry = programs.constant[arg + 1 + position]
-                        lower, upper = min(lower, entry), max(upper, entry)
+                        if entry != entry:
+                            missing = 1.0
+                        else:
+                            lower, upper = min(lower, entry), max(upper, entry)
         elif op < CHOOSE:
             top -= 1
             a, b, c, d = float(stack[top, 0]), float(stack[top, 1]), float(stack[top + 1, 0]), float(stack[top + 1, 1])
