@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._policy_faults import yes_or_no
 from ._policy_values import toml_key
 from .errors import PolicyError, did_you_mean
 
 if TYPE_CHECKING:
+    from ._expression_nodes import Node
     from ._policy_feature import Feature
     from .expression import Expression
     from .policy import Policy
+
 
 _OPERATORS = "+-*/"
 
@@ -32,7 +33,7 @@ class RuleExpressions:
 
 @dataclass(frozen=True, slots=True)
 class Reapplied:
-    """What applying again does to a feature: ``value operator expression`` if there is an operator."""
+    """What applying again does to a feature: its value, operator, expression; or the expression alone."""
 
     operator: str | None  # one of + - * /; None: the expression is the new value
     expression: Expression
@@ -91,23 +92,85 @@ class _Reader:
         self.features = features
         self.problems: list[tuple[str, str]] = []
 
-    def read(self, place: str, text: str, *kinds: str) -> Expression | None:
+    def read(self, place: str, text: str, *kinds: str, keep_codes: bool = True) -> Expression | None:
         """Return an expression of one of the kinds; None if there is something wrong with it."""
         from .expression import parse
 
         try:
-            expression = parse(text, self.features)
+            expression = parse(text, self.features, keep_codes=keep_codes)
         except PolicyError as error:
             self.problems.append((place, str(error)))
             return None
         if expression.kind not in kinds:
             wanted = {"number": "a number", "boolean": "true or false", "text": "a level"}
-            remedy = "Compare it with something." if "boolean" in kinds else "Compute a number."
-            self.problems.append(
-                (place, f"expected {wanted[kinds[0]]}, but {text!r} gives {wanted[expression.kind]}. {remedy}")
-            )
+            remedy = {"boolean": " Compare it with something.", "text": ""}.get(kinds[0], "")
+            if kinds[0] == "number":
+                remedy = " Write 1 if ... else 0." if expression.kind == "boolean" else ""
+            message = f"expected {wanted[kinds[0]]}, but {text!r} gives {wanted[expression.kind]}.{remedy}"
+            self.problems.append((place, message))
             return None
         return expression
+
+    def value(self, place: str, text: str, feature: Feature) -> Expression | None:
+        """Return an expression that gives a value of a feature."""
+        from ._expression_nodes import holds_texts
+
+        if holds_texts(feature):
+            expression = self.read(place, text, "text")
+            fault = None if expression is None else self.level_fault(expression.node, feature)
+            if fault is not None:
+                self.problems.append((place, fault))
+            return expression
+        booleans = {0.0, 1.0} <= {float(level) for level in feature.levels or ()}
+        return self.read(place, text, *(("number", "boolean") if booleans else ("number",)))
+
+    def level_fault(self, node: Node, feature: Feature) -> str | None:
+        """Say which text that an expression can give is no level of a feature, or None."""
+        from ._expression_nodes import Apply, Text, spellings
+
+        if isinstance(node, Apply):  # a if c else b: no other operation gives a text
+            faults = (self.level_fault(side, feature) for side in node.args[1:])
+            return next((fault for fault in faults if fault is not None), None)
+        known, name = spellings(feature), getattr(node, "name", None)
+        given = (node.value,) if isinstance(node, Text) else spellings(self.features[str(name)])
+        for text in given:
+            if text not in known:
+                return f"can give {text!r}, which is not among the levels.{did_you_mean(str(text), known)}"
+        return None
+
+    def reapplied(self, place: str, name: str, text: str) -> Reapplied | None:
+        """Return what applying again does to a feature."""
+        feature = self.features.get(name)
+        if feature is None:
+            self.problems.append((place, f"no feature has this name.{did_you_mean(name, self.features)}"))
+            return None
+        if feature.role == "derived":
+            why = "a derived feature follows from its formula. Say what becomes of the features in it."
+            self.problems.append((place, why))
+            return None
+        operator = text[0] if text[0] in _OPERATORS else None
+        if operator is None:
+            whole = self.value(place, text, feature)
+            return None if whole is None else Reapplied(None, whole)
+        if feature.listed:
+            why = f"{text!r} counts, but the feature has levels. Say what it becomes, as an expression."
+            self.problems.append((place, why))
+        elif not _is_one_operation(text):
+            why = f"{text!r} is more than one operation. Put what follows the first {operator} in brackets."
+            self.problems.append((place, why))
+        else:
+            size = self.read(place, text[1:], "number", keep_codes=False)
+            return None if size is None else Reapplied(operator, size)
+        return None
+
+
+def _is_one_operation(text: str) -> bool:
+    """Tell whether "+ a" reads as one operation on what stands before it; what is no expression passes."""
+    try:
+        tree = ast.parse("0 " + re.sub("`[^`]*`", "_", text), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True  # the language says better what is wrong
+    return isinstance(tree, ast.BinOp) and isinstance(tree.left, ast.Constant)
 
 
 def has_expressions(policy: Policy) -> bool:
@@ -139,12 +202,12 @@ def read_expressions(policy: Policy) -> tuple[Expressions, list[tuple[str, str]]
         reader.read(f"decision.knockouts.#{number}.deny_when", knockout.deny_when, "boolean")
         for number, knockout in enumerate(decision.knockouts, 1)
     ]
-    values, effects = dict[str, Expression](), dict[str, Expression]()
+    values: dict[str, Expression] = {}
+    effects: dict[str, Expression] = {}
     for name, feature in policy.features.items():
-        kinds = ("boolean", "number") if feature.kind == "flag" else ("number",)
         for key, text, found in (("value", feature.value, values), ("effect", feature.effect, effects)):
             if text is not None:
-                expression = reader.read(f"features.{toml_key(name)}.{key}", text, *kinds)
+                expression = reader.value(f"features.{toml_key(name)}.{key}", text, feature)
                 if expression is not None:
                     found[name] = expression
     rules = []
@@ -156,39 +219,11 @@ def read_expressions(policy: Policy) -> tuple[Expressions, list[tuple[str, str]]
         rules.append(RuleExpressions(rule.name, *parts))
     reapply = {}
     for name, text in (policy.reapply.effects if policy.reapply is not None else {}).items():
-        place = f"reapply.effects.{toml_key(name)}"
-        fault = _reapplied_fault(name, text, policy.features)
-        if fault is not None:
-            reader.problems.append((place, fault))
-            continue
-        operator = text[0] if text[0] in _OPERATORS else None
-        kinds = ("boolean", "number") if policy.features[name].kind == "flag" else ("number",)
-        expression = reader.read(place, text[1:] if operator else text, *kinds)
-        if expression is not None:
-            reapply[name] = Reapplied(operator, expression)
+        reapplied = reader.reapplied(f"reapply.effects.{toml_key(name)}", name, text)
+        if reapplied is not None:
+            reapply[name] = reapplied
     known = tuple(expression for expression in knockouts if expression is not None)
     return Expressions(threshold, known, tuple(rules), values, effects, reapply), reader.problems
-
-
-def _reapplied_fault(name: str, text: str, features: Mapping[str, Feature]) -> str | None:
-    """Say why applying again cannot have this effect, or None."""
-    if name not in features:
-        return f"no feature has this name.{did_you_mean(name, features)}"
-    feature = features[name]
-    if feature.role == "derived":
-        return "a derived feature follows from its formula. Say what becomes of the features in it."
-    if feature.listed and not yes_or_no(feature):
-        return "applying again changes numbers and flags, not levels."
-    if text[0] in _OPERATORS:
-        if feature.kind == "flag":
-            return "a flag is not counted: give an expression, such as 1."
-        try:
-            tree = ast.parse("0 " + re.sub(r"`[^`]*`", "_", text), mode="eval").body
-        except SyntaxError:
-            return None  # the parser says it better
-        if not (isinstance(tree, ast.BinOp) and isinstance(tree.left, ast.Constant)):
-            return f"{text!r} is more than one operation. Put all behind the first sign in brackets."
-    return None
 
 
 def circles(expressions: Expressions) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
@@ -56,7 +57,7 @@ def _misplaced(feature: Feature) -> list[tuple[str, str]]:
     else:
         kind, remedy = f"a feature of kind {feature.kind}", "Use a category, or delete this line."
         wrong = [] if feature.codes else ["moves", "move_cost"]
-        wrong += ["levels"] if feature.kind != "ordinal" else []
+        wrong += ["tick"] if feature.kind == "ordinal" else ["levels"]
     return _given(feature, wrong, f"means nothing for {kind}. {remedy}")
 
 
@@ -80,10 +81,9 @@ def _roles(feature: Feature) -> list[tuple[str, str]]:
     if feature.effect is not None:
         why = "means nothing beside effect: the feature follows from others. Delete one of them."
         problems += _given(feature, _CHOICE, why)
-        if feature.listed and not yes_or_no(feature):
-            problems.append(("effect", "an effect gives a number or a yes or no, not a level. Delete it."))
     elif feature.role == "fixed" and feature.provide is not None:
-        problems.append(("provide", 'providing a value is an action. Use role = "action", or delete this line.'))
+        why = 'providing a value is an action. Use role = "action", with max_change = 0 if a known value stays.'
+        problems.append(("provide", why))
     return problems
 
 
@@ -93,14 +93,7 @@ def _derived(feature: Feature) -> list[tuple[str, str]]:
     problems = _given(feature, (*_CHOICE, "codes", "effect", "tick", "manipulable"), why)
     if feature.value is None:
         problems.append(("value", 'a derived feature needs its formula, e.g. value = "12 * debt / income".'))
-    if feature.kind not in ("number", "integer") and not yes_or_no(feature):
-        problems.append(("kind", "a formula gives a number, or yes or no: use number, integer, or a flag of 0 and 1."))
     return problems
-
-
-def yes_or_no(feature: Feature) -> bool:
-    """Whether true and false are levels of the feature: a flag as 0 and 1."""
-    return feature.kind == "flag" and feature.levels in ((0, 1), (False, True))
 
 
 def _provide(feature: Feature) -> list[tuple[str, str]]:
@@ -131,8 +124,9 @@ def _bounds(feature: Feature) -> list[tuple[str, str]]:
     if feature.kind == "number" and feature.step is None and feature.step_from == "applicant":
         problems.append(("step_from", "needs a step."))
     if isinstance(feature.max_change, float):
-        least = 1.0 if feature.listed else 0.0
-        if feature.max_change <= 0 or feature.max_change < least:
+        least = 1.0 if feature.listed else math.ulp(0.0)
+        stays = feature.max_change == 0 and (feature.provide is not None or feature.moves is not None)
+        if feature.max_change < least and not stays:
             got = plain_number(feature.max_change)
             problems.append(("max_change", f'allows no change at all (got {got}). Use role = "fixed".'))
     elif feature.max_change is not None and feature.listed:

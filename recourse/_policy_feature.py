@@ -74,7 +74,8 @@ class Feature(Part):
     max: Number | None = None
     """Largest value that a plan may ask for."""
     max_change: _MaxChange | None = None
-    """Largest change from the applicant's value: a number, or { percent = 25, at_least = 500 }; inclusive."""
+    """Largest change from the applicant's value: a number, or { percent = 25, at_least = 500 }; inclusive. 0 where
+    only codes move or missing values are provided."""
     weight: Size = 1.0
     """Factor on the cost of a change."""
     levels: Levels | None = None
