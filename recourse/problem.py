@@ -2,54 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .errors import DataError, PolicyError, UnknownFeature, did_you_mean
+from ._forest import Source, join, thresholds_of
+from ._limits import LARGEST, TooFine, limits
+from ._space import SHAPES, WAIT, Slot, cells_of, lay_out, level_numbers
+from ._wiring import Present, present, readers, refuse_mismatch, wire
+from .errors import DataError, InputError, PolicyError, UnknownFeature, did_you_mean
+from .grouping import Group, groups_of
 from .models import encode_frame
+from .models.additive import Additive
 from .models.trees import Trees
+from .policy import Feature
 from .population import read_numbers, read_positions
-from .search.forest import Forest
-from .search.moves import Rows, Space
+from .search.moves import Rows
+from .values import format_value, parse_value, plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .models.base import Column, Model
-    from .policy import Feature, Policy
+    from .policy import Policy
     from .population import Population
-
-_EXACT = 2**53  # integers up to here are floats exactly
-_FAR = 2**52  # the end of a grid without a bound
-_LARGEST = float(np.finfo(np.float32).max)  # without a grid, targets are float32 numbers; infinity is none
-_WIDE = Context(prec=1500)  # sums and products of any floats' decimal texts are exact
+    from .search.forest import Forest
+    from .search.moves import Space
+    from .values import Value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """One chunk of applicants: the model's matrix and the search's rows."""
+    """One chunk of applicants: the models' matrices, the search's rows, and what the policy says of them as is."""
 
-    matrix: np.ndarray  # float64[rows, n_columns], for `Model.score`
+    matrices: tuple[np.ndarray, ...]  # float64[rows, n_columns] for each model's `score`
     rows: Rows
+    thresholds: np.ndarray  # float64[rows], the policy's
+    knocked: list[tuple[str, ...]]  # the knock-outs that fire on each row as it is
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The champion's matrix."""
+        return self.matrices[0]
+
+
+class Decoded(NamedTuple):
+    """One change of a plan, in the applicant's words."""
+
+    feature: str  # a group's feature by its name; "wait"
+    before: Value
+    after: Value  # None where any value that is provided will do
+    condition: str | None = None  # "any" or "at least", where a missing value is provided
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
-    """A model, a policy and a population, ready to encode applicants; built once, shared by all threads."""
+    """Models, a policy and a population, ready to encode applicants; built once, shared by all threads.
 
-    model: Model
+    Values of the search are float64[n], one for each of `names`: numbers, positions of levels, months of `wait`, NaN
+    for missing. They are what is *chosen*; a feature with a program (`space.program`) is scored at what that gives.
+    """
+
+    models: tuple[Model, ...]  # the champion first
     policy: Policy
-    names: tuple[str, ...]  # the features that the model uses, in policy order
+    names: tuple[str, ...]  # the features that models or expressions use, in policy order; `wait` last
+    slots: tuple[Slot, ...]
     space: Space
-    forest: Forest | None  # of a tree ensemble
+    forest: Forest | None  # all models' trees; None for a single additive model that is searched as such
     weight: np.ndarray | None  # float64[n] of a linear model, per unit of the feature's number
-    features: tuple[Feature, ...]
-    place: np.ndarray  # int64[n], column of the model
-    scale: tuple[np.ndarray, ...]  # float64[n_levels] per feature, the model's number of each level (empty: a grid)
     max_changes: int
+    present: Present | None
+
+    @property
+    def model(self) -> Model:
+        """The champion."""
+        return self.models[0]
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The policy's words on each of `names`."""
+        return tuple(slot.feature for slot in self.slots)
+
+    @property
+    def place(self) -> np.ndarray:
+        """int64[n], the champion's column that a feature fills; -1 where it is none or several."""
+        own = [[s.column for s in slot.sources if s.model == 0] for slot in self.slots]
+        return np.array([part[0] if len(part) == 1 else -1 for part in own], np.int64)
+
+    @property
+    def scale(self) -> tuple[np.ndarray, ...]:
+        """float64[n_levels] per feature, the champion's number of each level (empty: a grid)."""
+        tables = [[s.table for s in slot.sources if s.model == 0 and s.table is not None] for slot in self.slots]
+        return tuple(part[0] if part else np.empty(0) for part in tables)
 
     def encode(self, frame: pd.DataFrame) -> Encoded:
         """Return the frame's rows as arrays.
@@ -57,405 +103,529 @@ class Problem:
         Raises
         ------
         DataError
-            If a column is missing, a value is of the wrong kind, infinite, or a level that the policy or the model
-            does not have; names column, row and remedy.
+            If a column is missing, a value is of the wrong kind, infinite, or a level that the policy or a model does
+            not have; if the columns of a group are no level, a derived value is not what its formula gives, or a
+            threshold cannot be told. Names column, row and remedy.
         """
-        matrix = encode_frame(frame, self.model.columns)
         n_rows, n = len(frame), len(self.names)
-        value, cell = np.empty((n_rows, n)), np.empty((n_rows, n), np.int64)
+        frame, seen = self._completed(frame)
+        matrices = tuple(encode_frame(frame, model.columns) for model in self.models)
+        value, cell = np.zeros((n_rows, n)), np.full((n_rows, n), -1, np.int64)
         movable = np.zeros((n_rows, n), np.uint8)
-        first, last = np.zeros((n_rows, n), np.int64), np.full((n_rows, n), -1, np.int64)
-        origin, stride = np.zeros((n_rows, n), np.int64), np.zeros((n_rows, n), np.int64)
-        scale = np.ones((n_rows, n), np.int64)
-        low, high = np.full((n_rows, n), -_LARGEST), np.full((n_rows, n), _LARGEST)
-        for j, (name, feature) in enumerate(zip(self.names, self.features, strict=True)):
-            column = _column(frame, name)
-            x = read_positions(column, name, feature) if feature.listed else read_numbers(column, name)
-            value[:, j] = x
-            cell[:, j] = _cells(self.space, j, matrix[:, self.place[j]])
-            if not feature.movable:
+        whole = [np.full((n_rows, n), v, np.int64) for v in (0, 0, 1, 0, -1, 0, -1)]
+        real = [np.full((n_rows, n), v) for v in (-LARGEST, LARGEST, -LARGEST, LARGEST)]
+        for j, slot in enumerate(self.slots):
+            x = value[:, j] = self._values(frame, slot, matrices)
+            if slot.sources:
+                cell[:, j] = self._cells(j, slot, x, matrices)
+            if slot.name != WAIT and not slot.feature.movable:
                 continue
-            free = ~np.isnan(x)
-            for code in feature.code_values:
-                free &= x != code
-            movable[:, j] = free
-            if feature.listed:
+            movable[:, j], start = self._start(j, slot, x)
+            where = np.flatnonzero(movable[:, j])
+            if slot.listed or not len(where):
                 continue
-            where = np.flatnonzero(free)
-            bounds = _grid if feature.step is not None else _interval
             try:
-                bounds(feature, x[where], where, j, first, last, origin, stride, scale, low, high)
-            except _TooFine as error:
+                found = limits(slot.feature, start[where])
+            except TooFine as error:
                 row = frame.index[int(where[error.at])]
                 raise DataError(
-                    f"column {name!r}, row {row}: {float(x[where[error.at]])!r} has too many digits to count steps of "
-                    f'{feature.step} from it exactly. Round it, or set step_from = "zero" for the feature.'
+                    f"column {slot.name!r}, row {row}: {float(x[where[error.at]])!r} has too many digits to count "
+                    f"steps of {slot.feature.step} from it exactly. Round it, or set "
+                    'step_from = "zero" for the feature.'
                 ) from None
-        return Encoded(matrix, Rows(value, cell, movable, first, last, origin, stride, scale, low, high))
+            for to, part in zip((*whole, *real), found, strict=True):
+                to[where, j] = part
+        origin, stride, scale, first, last, outer_first, outer_last = whole
+        low, high, outer_low, outer_high = real
+        rows = Rows(
+            value,
+            cell,
+            movable,
+            first,
+            last,
+            origin,
+            stride,
+            scale,
+            low,
+            high,
+            outer_first,
+            outer_last,
+            outer_low,
+            outer_high,
+        )
+        knocked: list[tuple[str, ...]] = [()] * n_rows
+        if self.present is not None and seen is not None:
+            knocked = self.present.knocked(seen)
+        return Encoded(matrices, rows, self._thresholds(frame, seen), knocked)
+
+    # ------------------------------------------------------------------------------------------------- after a search
+
+    def scored_matrices(self, encoded: Encoded, rows: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
+        """Return what the models are asked after changes.
+
+        Parameters
+        ----------
+        encoded : Encoded
+        rows : int64[m]
+            Rows of the chunk.
+        values : float64[m, n]
+            What is chosen for each.
+
+        Returns
+        -------
+        list of float64[m, n_columns]
+            A matrix for each model: groups spread over their columns, months passed, formulas computed.
+        """
+        out = [matrix[rows] for matrix in encoded.matrices]
+        start = encoded.rows.value[rows]
+        result = self._states(start, values)
+        for j, slot in enumerate(self.slots):
+            if not slot.sources:
+                continue
+            if self.space.program[j] < 0:
+                changed = np.flatnonzero(
+                    (values[:, j] != start[:, j]) & ~(np.isnan(values[:, j]) & np.isnan(start[:, j]))
+                )
+                if not len(changed):
+                    continue
+                new = values[changed, j]
+            else:
+                changed = np.arange(len(rows))
+                new = result[j]
+                if slot.levels is not None:
+                    new = _positions(slot.levels, new)
+            for source in slot.sources:
+                out[source.model][changed, source.column] = source.numbers(new)
+        return out
+
+    def changes(self, record: Mapping[str, Value], start: np.ndarray, values: np.ndarray) -> list[Decoded]:
+        """Return what a plan changes.
+
+        Parameters
+        ----------
+        record : mapping
+            The applicant's raw values by column.
+        start, values : float64[n]
+            The applicant's own values (`Rows.value`) and the plan's.
+        """
+        out = []
+        for j in np.flatnonzero((values != start) & ~(np.isnan(values) & np.isnan(start))).tolist():
+            slot, condition = self.slots[j], None
+            before = (
+                record[slot.name] if slot.group is None and slot.name in record else self.decode(j, float(start[j]))
+            )
+            after = self.decode(j, float(values[j]))
+            if np.isnan(start[j]) and slot.feature.provide is not None:
+                condition = "any" if slot.feature.provide.mode == "any" else "at least"
+                before, after = None, None if condition == "any" else after
+            out.append(Decoded(slot.name, before, after, condition))
+        return out
+
+    def decode(self, j: int, value: float) -> Value:
+        """Return a value of the search as it is printed and read; whole numbers as such."""
+        slot = self.slots[j]
+        if np.isnan(value):
+            return None
+        if slot.name == WAIT:
+            return int(value)
+        if slot.levels is None:
+            return parse_value(format_value(value, slot.feature), slot.feature)
+        level = plain(slot.levels[int(value)])
+        return parse_value(format_value(level, slot.feature), slot.feature) if slot.feature.listed else level
+
+    def after(
+        self, record: Mapping[str, Value], start: np.ndarray, values: np.ndarray
+    ) -> tuple[list[Decoded], dict[str, Value]]:
+        """Return a plan's changes, and the raw row that is scored after them, by the policy's text alone."""
+        from .state import after, columns
+
+        changes = self.changes(record, start, values)
+        chosen: dict[str, Value] = {}
+        wait = 0
+        for j in np.flatnonzero(_differ(values, start)).tolist():
+            if self.names[j] == WAIT:
+                wait = int(values[j])
+            else:
+                chosen[self.names[j]] = self.decode(j, float(values[j]))
+        return changes, columns(self.policy, after(self.policy, record, chosen, wait), record)
+
+    def check_recorded(self, frame: pd.DataFrame, scores: np.ndarray, approved: np.ndarray) -> None:
+        """Compare the lender's recorded scores and decisions with ours.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+        scores : float64[rows]
+            The champion's native scores of the rows as they are.
+        approved : bool[rows]
+
+        Raises
+        ------
+        DataError
+            Where one differs (a score by more than 1e-6); names the rows. Rows without a record pass.
+        """
+        decision = self.policy.decision
+        if decision.recorded_score is not None:
+            recorded = read_numbers(
+                _column(frame, decision.recorded_score, "decision.recorded_score"), decision.recorded_score
+            )
+            with np.errstate(invalid="ignore"):
+                wrong = np.flatnonzero(np.abs(recorded - scores) > _SCORES * np.maximum(1.0, np.abs(recorded)))
+            if len(wrong):
+                raise DataError(
+                    f"column {decision.recorded_score!r}, {_rows(frame, wrong)}: the lender recorded the score "
+                    f"{float(recorded[wrong[0]])!r}, the model gives {float(scores[wrong[0]])!r}. "
+                    "Is this the model that decided, and the data that it saw?"
+                )
+        if decision.recorded_decision is not None:
+            column = _column(frame, decision.recorded_decision, "decision.recorded_decision")
+            said = np.array([_text(v) == _text(decision.favourable) for v in column.tolist()], np.bool_)
+            wrong = np.flatnonzero((said != approved) & ~column.isna().to_numpy(dtype=bool))
+            if len(wrong):
+                ours = "approved" if approved[wrong[0]] else "denied"
+                raise DataError(
+                    f"column {decision.recorded_decision!r}, {_rows(frame, wrong)}: the lender recorded "
+                    f"{column.iloc[int(wrong[0])]!r}, but model, threshold and knock-outs say {ours}. "
+                    "Is this the model that decided, and the data that it saw?"
+                )
+
+    # ---------------------------------------------------------------------------------------------------------- parts
+
+    def _completed(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray | None]:
+        """Return the frame with derived columns that are computed, and what expressions see of the present rows."""
+        found = self.present
+        if found is None:
+            return frame, None
+        policy, groups = self.policy, {slot.name: slot.group for slot in self.slots}
+        given, computed, checked = dict[str, np.ndarray](), [], []
+        for name in found.names:
+            if name == WAIT:
+                given[name] = np.zeros(len(frame))
+                continue
+            feature = policy.features[name]
+            if name in found.formula and (name not in frame.columns or feature.derived_mismatch == "recompute"):
+                computed.append(name)
+                continue
+            if name in found.formula:
+                checked.append(name)
+            group = groups.get(name) or groups_of(policy).get(name)
+            given[name] = _seen(feature, _read(frame, name, feature, group))
+        x = found.values(given, computed, len(frame))
+        for name in checked:
+            wrong = found.mismatch(name, x)
+            if len(wrong):
+                recorded = float(x[wrong[0], found.names.index(name)])
+                gives = float(found.run([found.formula[name]], x[wrong[:1]])[0, 0])
+                refuse_mismatch(name, list(frame.index[wrong]), recorded, policy.features[name].value or "", gives)
+        if computed:
+            frame = frame.assign(**{name: x[:, found.names.index(name)] for name in computed})
+        return frame, x
+
+    def _values(self, frame: pd.DataFrame, slot: Slot, matrices: tuple[np.ndarray, ...]) -> np.ndarray:
+        """Return one feature's values of the search."""
+        if slot.name == WAIT:
+            return np.zeros(len(frame))
+        if slot.levels is not None and slot.group is None and not slot.feature.listed:
+            source = slot.sources[0]
+            assert source.table is not None
+            code = matrices[source.model][:, source.column]
+            place = {c: float(p) for p, c in enumerate(source.table.tolist()) if c == c}
+            return np.array([place.get(c, np.nan) for c in code.tolist()])
+        return _read(frame, slot.name, slot.feature, slot.group)
+
+    def _cells(self, j: int, slot: Slot, x: np.ndarray, matrices: tuple[np.ndarray, ...]) -> np.ndarray:
+        if self.space.categorical[j]:
+            return cells_of(np.empty(0), True, x)
+        source = slot.sources[0]
+        thresholds = self.space.threshold[self.space.threshold_start[j] : self.space.threshold_start[j + 1]]
+        return cells_of(thresholds, False, matrices[source.model][:, source.column])
+
+    def _start(self, j: int, slot: Slot, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which rows have a choice, and the numbers that grids and limits are counted from (NaN: none)."""
+        space = self.space
+        places = slice(int(space.level_start[j]), int(space.level_start[j + 1]))
+        leads = np.diff(space.list_start)[places] > 1
+        missing = np.isnan(x)
+        if slot.listed:
+            free = np.zeros(len(x), np.bool_)
+            free[~missing] = leads[x[~missing].astype(np.int64)]
+        else:
+            free = ~missing
+        start = x
+        if not slot.listed and len(slot.feature.code_values):
+            start = x.copy()
+            for k, code in enumerate(slot.feature.code_values):
+                here = x == code
+                free[here], start[here] = leads[k], np.nan
+        if slot.feature.provide is not None and len(leads):
+            free[missing] = leads[-1]
+        return free, start
+
+    def _states(self, start: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
+        """Return what the programs of features give."""
+        computed = np.flatnonzero(self.space.program >= 0)
+        if not len(computed):
+            return {}
+        from .search.states import run_rows
+
+        found = run_rows(self.space.programs, self.space.program[computed], self.seen(values), self.seen(start))
+        return dict(zip(computed.tolist(), np.asarray(found).T, strict=True))
+
+    def seen(self, values: np.ndarray) -> np.ndarray:
+        """Return what expressions see of values of the search: float64[m, n]."""
+        out = np.array(values, np.float64)
+        for j, slot in enumerate(self.slots):
+            if slot.levels is not None:
+                out[:, j] = _seen(slot.feature, out[:, j], slot.levels)
+        return out
+
+    def _thresholds(self, frame: pd.DataFrame, seen: np.ndarray | None) -> np.ndarray:
+        decision, column = self.policy.decision, self.policy.threshold_column
+        if not isinstance(decision.threshold, str):
+            return np.full(len(frame), float(decision.threshold))
+        if column is not None:
+            out = read_numbers(_column(frame, column, "decision.threshold"), column)
+        else:
+            assert self.present is not None
+            assert seen is not None
+            out = self.present.run([self.present.threshold], seen)[:, 0]
+        what = f"column {column!r}" if column is not None else f"decision.threshold = {decision.threshold!r}"
+        wrong = np.flatnonzero(np.isnan(out))
+        if len(wrong):
+            raise DataError(f"{what}, {_rows(frame, wrong)}: there is no threshold, because a value is missing.")
+        if decision.score == "probability":
+            wrong = np.flatnonzero((out <= 0) | (out >= 1))
+            if len(wrong):
+                raise DataError(
+                    f"{what}, {_rows(frame, wrong)}: {float(out[wrong[0]])!r} is no threshold of a probability, which "
+                    "lies strictly between 0 and 1."
+                )
+        return out
 
 
-def build_problem(model: Model, policy: Policy, population: Population) -> Problem:
-    """Check a model and a policy against each other, and lay out what all applicants share.
+_UNSEEN = "(never seen)"  # stands for all levels that no model has seen, where models take them
+_SCORES = 1e-6  # relative from 1 on, between a recorded score and ours
+
+
+def build_problem(
+    models: Model | Sequence[Model],
+    policy: Policy,
+    population: Population,
+    *,
+    shape: str = "point",
+    box_steps: int = 5,
+) -> Problem:
+    """Check models and a policy against each other, and lay out what all applicants share.
+
+    Parameters
+    ----------
+    models : Model or sequence of Model
+        The champion first, then all others that must approve as well.
+    policy : Policy
+    population : Population
+    shape : {"point", "box", "orthant"}
+        What a plan promises.
+    box_steps : int
+        How many grid steps a box reaches past each stated value.
 
     Raises
     ------
     UnknownFeature
-        If the model needs a column that the policy does not describe.
+        If a model needs a column that the policy does not describe.
     PolicyError
-        If the policy describes a column as something that the model does not take.
+        If the policy describes a column as something that a model does not take, or asks for what an additive model
+        cannot be searched for.
     """
-    by_name = {column.name: (j, column) for j, column in enumerate(model.columns)}
-    for name in by_name:
-        if name not in policy.features:
-            raise UnknownFeature(
-                f"the model needs the column {name!r}, which the policy does not describe."
-                f'{did_you_mean(name, policy.features)} Add a table [features.{name}], with role = "fixed" if '
-                "nobody can act on it."
-            )
-    names = tuple(name for name in policy.features if name in by_name)
-    features = tuple(policy.features[name] for name in names)
-    columns = [by_name[name][1] for name in names]
-    place = np.array([by_name[name][0] for name in names], dtype=np.int64)
-    scale = tuple(_scale(name, f, c) for name, f, c in zip(names, features, columns, strict=True))
-    core = model.core
-    thresholds: list[np.ndarray] = []
-    for j in range(len(names)):
-        if isinstance(core, Trees):
-            mine = (core.feature == place[j]) & (core.members < 0)
-            thresholds.append(np.unique(core.threshold[mine]))
-        else:
-            thresholds.append(np.empty(0))
-    space = _space(policy, population, names, features, columns, thresholds, scale, core)
+    some = (models,) if not isinstance(models, Sequence) else tuple(models)
+    if shape not in SHAPES:
+        raise InputError(f"shape = {shape!r} is none of {', '.join(map(repr, SHAPES))}.")
+    if box_steps < 1:
+        raise InputError(f"a box reaches at least one step, got box_steps = {box_steps}.")
+    slots = _slots(some, policy)
+    categorical = np.array([_is_categorical(slot, some) for slot in slots], np.uint8)
+    wiring = wire(policy, slots)
+    _check_levels(slots, categorical, wiring.program)
+    cores = [model.core for model in some]
+    trees = [core for core in cores if isinstance(core, Trees)]
     forest = weight = None
-    if isinstance(core, Trees):
-        forest = _forest(core, place, thresholds)
-    else:
-        weight = np.asarray(core.weights, dtype=np.float64)[place]
-        for name, feature in zip(names, features, strict=True):
-            if feature.movable and not feature.listed and feature.step is None:
-                raise PolicyError(
-                    f"features.{name}: a linear model tells every two numbers apart, so the feature needs a step. "
-                    "Add for example `step = 1`."
-                )
+    thresholds = [np.empty(0)] * len(slots)
+    if len(trees) == len(cores):
+        thresholds = [
+            np.empty(0) if categorical[j] else thresholds_of(trees, slot.sources) for j, slot in enumerate(slots)
+        ]
+        forest = join(trees, [slot.sources for slot in slots], thresholds, categorical)
+    elif isinstance(cores[0], Additive):
+        weight = _linear(some, slots)
+    space = lay_out(
+        slots, thresholds, categorical, wiring, policy, population, shape=shape, box_steps=box_steps
+    )  # fmt: skip
     limit = policy.cost.max_changes
     return Problem(
-        model=model,
+        models=some,
         policy=policy,
-        names=names,
+        names=tuple(slot.name for slot in slots),
+        slots=slots,
         space=space,
         forest=forest,
         weight=weight,
-        features=features,
-        place=place,
-        scale=scale,
-        max_changes=len(names) if limit is None else limit,
+        max_changes=len(slots) if limit is None else limit,
+        present=present(policy, [slot.name for slot in slots]),
     )
 
 
 # ---------------------------------------------------------------------------------------------------- once per policy
 
 
-def _scale(name: str, feature: Feature, column: Column) -> np.ndarray:
-    """Return the model's number of each level, NaN for a level that the model has never seen."""
-    if not feature.listed:
-        if column.levels is not None and feature.movable:
-            raise PolicyError(
-                f"features.{name}: the model treats it as a category, the policy as kind = {feature.kind!r}. "
-                'Use kind = "category" (or "ordinal") and list its levels.'
-            )
-        return np.empty(0)
-    assert feature.levels is not None
+def _slots(models: Sequence[Model], policy: Policy) -> tuple[Slot, ...]:
+    """Return the features of the search, in policy order, `wait` last."""
+    groups = groups_of(policy)
+    owner = {member: name for name, group in groups.items() for member in group.members}
+    filled: dict[str, list[tuple[int, int, Column]]] = {}
+    for k, model in enumerate(models):
+        for c, column in enumerate(model.columns):
+            name = owner.get(column.name, column.name)
+            if name not in policy.features:
+                raise UnknownFeature(
+                    f"the model needs the column {name!r}, which the policy does not describe."
+                    f'{did_you_mean(name, policy.features)} Add a table [features.{name}], with role = "fixed" if '
+                    "nobody can act on it."
+                )
+            filled.setdefault(name, []).append((k, c, column))
+    wanted = set(filled) | readers(policy, filled)
+    slots = [
+        _slot(name, feature, groups.get(name), filled.get(name, []), policy.cost.per_change)
+        for name, feature in policy.features.items()
+        if name in wanted
+    ]
+    if policy.time is not None:
+        time = policy.time
+        feature = Feature(kind="integer", change="up", min=0, max=time.horizon, weight=time.cost_per_month)
+        slots.append(Slot(WAIT, feature, None, (), None, 0.0))
+    return tuple(slots)
+
+
+def _slot(
+    name: str, feature: Feature, group: Group | None, columns: list[tuple[int, int, Column]], per_change: float
+) -> Slot:
+    levels = feature.levels
+    if levels is None:
+        spelt = [column.levels for _, _, column in columns if column.levels is not None]
+        if spelt:
+            if feature.movable:
+                raise PolicyError(
+                    f"features.{name}: the model treats it as a category, the policy as kind = {feature.kind!r}. "
+                    'Use kind = "category" (or "ordinal") and list its levels.'
+                )
+            levels = tuple(dict.fromkeys(level for part in spelt for level in part))
+            if any(column.unseen for _, _, column in columns):
+                levels = (*levels, _UNSEEN)
+    sources = tuple(Source(k, c, _table(name, feature, group, column, levels)) for k, c, column in columns)
+    return Slot(name, feature, group, sources, levels, float(per_change))
+
+
+def _table(
+    name: str, feature: Feature, group: Group | None, column: Column, levels: tuple[Any, ...] | None
+) -> np.ndarray | None:
+    """Return a model's number of each level, NaN for a level that it has never seen; None for plain numbers."""
+    if group is not None:
+        return group.numbers(column)
+    if levels is None:
+        return None
     if column.levels is None:
         numbers = []
-        for level in feature.levels:
-            if isinstance(level, str):
-                try:
-                    numbers.append(float(level))
-                except ValueError:
-                    raise PolicyError(
-                        f"features.{name}: the model takes a number, but the policy's level {level!r} is none. "
-                        "Write the levels as the numbers that the model was trained on."
-                    ) from None
-            else:
+        for level in levels:
+            try:
                 numbers.append(float(level))
+            except ValueError:
+                raise PolicyError(
+                    f"features.{name}: the model takes a number, but the policy's level {level!r} is none. "
+                    "Write the levels as the numbers that the model was trained on."
+                ) from None
         return np.array(numbers)
-    codes: dict[int, float] = {}
-    for position, level in enumerate(column.levels):
-        found = feature.position(level)
-        if found is not None:
-            codes.setdefault(found, float(position))
-    return np.array([codes.get(position, np.nan) for position in range(len(feature.levels))])
+    codes = [column.code(level) for level in levels]
+    return np.array([np.nan if code is None else float(code) for code in codes])
 
 
-def _space(
-    policy: Policy,
-    population: Population,
-    names: tuple[str, ...],
-    features: tuple[Feature, ...],
-    columns: list[Column],
-    thresholds: list[np.ndarray],
-    scale: tuple[np.ndarray, ...],
-    core: Any,
-) -> Space:
-    n, cost = len(names), policy.cost
-    weight, unit = np.zeros(n), np.ones(n)
-    knots: list[tuple[np.ndarray, np.ndarray]] = []
-    for j, (name, feature) in enumerate(zip(names, features, strict=True)):
-        weight[j] = feature.weight
-        knots.append((np.empty(0), np.empty(0)))
-        if not feature.movable or (feature.listed and feature.kind != "ordinal"):
-            continue
-        if cost.unit == "percentile":
-            knots[j] = population.knots(name)
-            if not len(knots[j][0]):
-                weight[j] = 0.0
-        else:
-            unit[j] = population.unit(name, cost.unit)
-    base = Space(
-        threshold_start=_starts(thresholds),
-        threshold=_joined(thresholds),
-        cast_single=bool(getattr(core, "cast_single", False)),
-        categorical=np.array([c.levels is not None for c in columns], np.uint8),
-        listed=np.array([f.listed for f in features], np.uint8),
-        direction=np.array([{"any": 0, "up": 1, "down": -1}[f.change] for f in features], np.int8),
-        has_grid=np.array([f.step is not None for f in features], np.uint8),
-        weight=weight,
-        unit=unit,
-        per_change=float(cost.per_change),
-        knot_start=_starts([k[0] for k in knots]),
-        knot_value=_joined([k[0] for k in knots]),
-        knot_share=_joined([k[1] for k in knots]),
-        code_start=_starts([np.array(f.code_values) for f in features]),
-        code=_joined([np.array(f.code_values) for f in features]),
-        level_start=np.zeros(n + 1, np.int64),
-        list_start=np.zeros(1, np.int64),
-        list_level=np.empty(0, np.int64),
-        list_cost=np.empty(0, np.int64),
-        list_cell=np.empty(0, np.int64),
-    )
-    level_start, list_start = np.zeros(n + 1, np.int64), [0]
-    level, price, cell = [], [], []
-    for j, feature in enumerate(features):
-        n_levels = len(scale[j])
-        level_start[j + 1] = level_start[j] + n_levels
-        cells = _cells(base, j, scale[j]) if n_levels else np.empty(0, np.int64)
-        for a in range(n_levels):
-            for b, micro in _list_moves(base, j, feature, scale[j], cells, a):
-                level.append(b)
-                price.append(micro)
-                cell.append(int(cells[b]))
-            list_start.append(len(level))
-    return base._replace(
-        level_start=level_start,
-        list_start=np.array(list_start, np.int64),
-        list_level=np.array(level, np.int64),
-        list_cost=np.array(price, np.int64),
-        list_cell=np.array(cell, np.int64),
-    )
+def _is_categorical(slot: Slot, models: Sequence[Model]) -> bool:
+    """Whether cells are positions of levels: a model tests membership, or several columns spell the level."""
+    spelt = any(models[s.model].columns[s.column].levels is not None for s in slot.sources)
+    return slot.group is not None or spelt
 
 
-def _list_moves(
-    space: Space, j: int, feature: Feature, scale: np.ndarray, cells: np.ndarray, start: int
-) -> list[tuple[int, int]]:
-    """Moves from one level as (level, micro-units): staying, then the first of each other cell by rank."""
-    moves = []
-    if feature.movable:
-        for target in feature.targets(start):
-            if np.isnan(scale[target]):
-                continue
-            if feature.kind == "ordinal":
-                if space.knot_start[j + 1] > space.knot_start[j]:
-                    values = space.knot_value[space.knot_start[j] : space.knot_start[j + 1]]
-                    shares = space.knot_share[space.knot_start[j] : space.knot_start[j + 1]]
-                    size = abs(float(np.interp(target, values, shares)) - float(np.interp(start, values, shares)))
-                    amount = float(space.weight[j]) * size
-                else:
-                    amount = float(space.weight[j]) * abs(float(target) - float(start)) / float(space.unit[j])
-            else:
-                amount = float(space.weight[j]) * feature.move_price(start, target)
-            moves.append((round(1e6 * (amount + space.per_change)), abs(target - start), target < start, target))
-    out, seen = [(start, 0)], {int(cells[start])}
-    for micro, _, _, target in sorted(moves):
-        if int(cells[target]) not in seen:
-            seen.add(int(cells[target]))
-            out.append((target, micro))
-    return out
+def _check_levels(slots: Sequence[Slot], categorical: np.ndarray, program: np.ndarray) -> None:
+    """What a program gives of a category is taken for its position."""
+    for slot, sets, k in zip(slots, categorical, program, strict=True):
+        if k >= 0 and sets and slot.levels is not None:
+            numbers = level_numbers(slot.levels)
+            if not np.array_equal(numbers, np.arange(len(numbers))):
+                raise PolicyError(
+                    f"features.{slot.name}: the model treats it as a category, and the policy computes its number. "
+                    "Number its levels 0, 1, ..., or let the model take it as a number."
+                )
 
 
-def _forest(core: Trees, place: np.ndarray, thresholds: list[np.ndarray]) -> Forest:
-    """The trees with tests on cells."""
-    number = np.full(int(place.max(initial=-1)) + 2, -1, np.int32)
-    number[place] = np.arange(len(place), dtype=np.int32)
-    feature = np.where(core.feature >= 0, number[np.maximum(core.feature, 0)], -1).astype(np.int32)
-    cut = np.zeros(len(feature), np.int32)
-    for j, values in enumerate(thresholds):
-        mine = (feature == j) & (core.members < 0)
-        cut[mine] = np.searchsorted(values, core.threshold[mine]) + 1
-    tests_set = core.members >= 0
-    cut[tests_set] = core.members[tests_set]
-    columns = (feature, cut, core.left, core.right, core.missing_left)
-    return Forest(
-        node=np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.int32),
-        sets=np.ascontiguousarray(core.sets, dtype=np.bool_),
-        value=np.ascontiguousarray(core.value, dtype=np.float64),
-        root=np.ascontiguousarray(core.roots, dtype=np.int32),
-        base=float(core.base),
-        divisor=float(core.divisor),
-        single=bool(core.single),
-    )
-
-
-def _starts(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.empty(0), *parts]).astype(np.float64)
+def _linear(models: Sequence[Model], slots: Sequence[Slot]) -> np.ndarray:
+    """Return the weights of a linear model on the features of the search."""
+    core = models[0].core
+    assert isinstance(core, Additive)
+    for slot in slots:
+        if slot.feature.movable and not slot.feature.listed and slot.feature.step is None:
+            raise PolicyError(
+                f"features.{slot.name}: a linear model tells every two numbers apart, so the feature needs a step. "
+                "Add for example `step = 1`."
+            )
+    weights = np.asarray(core.weights, dtype=np.float64)
+    return np.array([sum(weights[s.column] for s in slot.sources) for slot in slots])
 
 
 # ------------------------------------------------------------------------------------------------------- once per row
 
 
-def _column(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
-    """Return a column that `encode_frame` has found."""
+def _read(frame: pd.DataFrame, name: str, feature: Feature, group: Group | None) -> np.ndarray:
+    """Return a feature's values of the search."""
+    if group is not None:
+        return group.read(frame)
+    column = _column(frame, name, "the policy's expressions")
+    return read_positions(column, name, feature) if feature.listed else read_numbers(column, name)
+
+
+def _column(frame: pd.DataFrame, name: str, reader: str) -> pd.Series:
+    if name not in frame.columns:
+        raise DataError(
+            f"the data has no column {name!r}, which {reader} needs.{did_you_mean(name, map(str, frame.columns))}"
+        )
     return frame[name]
 
 
-def _cells(space: Space, j: int, x: np.ndarray) -> np.ndarray:
-    """Cells of the model's numbers or codes; -1 for missing ones."""
-    missing = np.isnan(x)
-    if space.categorical[j]:
-        return np.where(missing, -1, np.nan_to_num(x)).astype(np.int64)
-    thresholds = space.threshold[space.threshold_start[j] : space.threshold_start[j + 1]]
-    seen = x.astype(np.float32).astype(np.float64) if space.cast_single else x
-    return np.where(missing, -1, np.searchsorted(thresholds, seen, side="right")).astype(np.int64)
+def _seen(feature: Feature, x: np.ndarray, levels: tuple[Any, ...] | None = None) -> np.ndarray:
+    """Return what expressions see of values of the search."""
+    levels = feature.levels if levels is None else levels
+    if levels is None:
+        return x
+    numbers = level_numbers(levels)
+    known = ~np.isnan(x)
+    out = np.full(len(x), np.nan)
+    out[known] = numbers[x[known].astype(np.int64)]
+    return out
 
 
-class _TooFine(Exception):
-    """A start that a grid cannot be counted from exactly."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
+def _differ(values: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return where values are not those at the start; missing is missing."""
+    return np.asarray((values != start) & ~(np.isnan(values) & np.isnan(start)))
 
 
-def _grid(
-    feature: Feature,
-    x: np.ndarray,
-    where: np.ndarray,
-    j: int,
-    first: np.ndarray,
-    last: np.ndarray,
-    origin: np.ndarray,
-    stride: np.ndarray,
-    scale: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-) -> None:
-    """Write the grid of a feature, value(i) = (origin + i * stride) / scale, and its permitted indices."""
-    assert feature.step is not None
-    numerator, denominator = _ratio(feature.step)
-    far = _FAR // numerator
-    stride[where, j], scale[where, j] = numerator, denominator
-    first[where, j], last[where, j] = -far, far
-    whole = denominator == 1 and feature.step_from == "zero" and _whole(feature, x)
-    if whole:
-        lower, upper = _limits(feature, x)
-        first[where, j] = np.maximum(-far, -(-np.maximum(lower, -_FAR) // numerator)).astype(np.int64)
-        last[where, j] = np.minimum(far, np.minimum(upper, _FAR) // numerator).astype(np.int64)
-        return
-    if feature.step_from == "zero" and feature.max_change is None:  # the same limits for all
-        lower_d, upper_d = _exact_limits(feature, 0.0)
-        first[where, j] = _index(lower_d, feature.step, ROUND_CEILING, -far, far)
-        last[where, j] = _index(upper_d, feature.step, ROUND_FLOOR, -far, far)
-        return
-    for k, start in enumerate(x.tolist()):
-        lower_d, upper_d = _exact_limits(feature, start)
-        if feature.step_from == "applicant":
-            at = Decimal(repr(start))
-            common = max(denominator, _ratio(at)[1])
-            unit = common // denominator * numerator
-            if abs(at) * common >= _EXACT:
-                raise _TooFine(k)
-            origin[where[k], j], stride[where[k], j], scale[where[k], j] = int(at * common), unit, common
-            far = (_EXACT - abs(int(at * common))) // unit
-            lower_d = None if lower_d is None else _WIDE.subtract(lower_d, at)
-            upper_d = None if upper_d is None else _WIDE.subtract(upper_d, at)
-        first[where[k], j] = _index(lower_d, feature.step, ROUND_CEILING, -far, far)
-        last[where[k], j] = _index(upper_d, feature.step, ROUND_FLOOR, -far, far)
+def _positions(levels: tuple[Any, ...], seen: np.ndarray) -> np.ndarray:
+    """Return the positions of what expressions give for levels; NaN for what is none of them."""
+    place = {number: float(p) for p, number in enumerate(level_numbers(levels).tolist())}
+    return np.array([place.get(number, np.nan) for number in seen.tolist()])
 
 
-def _interval(
-    feature: Feature,
-    x: np.ndarray,
-    where: np.ndarray,
-    j: int,
-    first: np.ndarray,
-    last: np.ndarray,
-    origin: np.ndarray,
-    stride: np.ndarray,
-    scale: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-) -> None:
-    """Write the permitted interval of a feature without a grid, rounded inward."""
-    for k, start in enumerate(x.tolist()):
-        lower, upper = _exact_limits(feature, start)
-        if lower is not None:
-            bound = float(lower)
-            low[where[k], j] = bound if Decimal(repr(bound)) >= lower else np.nextafter(bound, np.inf)
-        if upper is not None:
-            bound = float(upper)
-            high[where[k], j] = bound if Decimal(repr(bound)) <= upper else np.nextafter(bound, -np.inf)
+def _rows(frame: pd.DataFrame, where: np.ndarray) -> str:
+    labels = [str(label) for label in frame.index[where[:5]]]
+    return ("row " if len(where) == 1 else "rows ") + ", ".join(labels) + (", ..." if len(where) > 5 else "")
 
 
-def _ratio(number: Decimal) -> tuple[int, int]:
-    """A decimal as a whole number over a power of ten."""
-    exponent = int(number.normalize().as_tuple().exponent)
-    denominator = 10 ** max(0, -exponent)
-    return int(number * denominator), denominator
-
-
-def _whole(feature: Feature, x: np.ndarray) -> bool:
-    """Whether bounds and starts are whole numbers, so that limits need no decimals."""
-    change = feature.max_change
-    if change is not None and not isinstance(change, float):
-        return False
-    numbers = [v for v in (feature.min, feature.max, change) if v is not None]
-    return all(float(v).is_integer() and abs(v) < _FAR for v in numbers) and bool(
-        change is None or np.all((x == np.floor(x)) & (np.abs(x) < _FAR))
-    )
-
-
-def _limits(feature: Feature, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds and `max_change` of whole numbers."""
-    lower = np.full(len(x), -np.inf if feature.min is None else feature.min)
-    upper = np.full(len(x), np.inf if feature.max is None else feature.max)
-    if isinstance(feature.max_change, float):
-        lower, upper = np.maximum(lower, x - feature.max_change), np.minimum(upper, x + feature.max_change)
-    return lower, upper
-
-
-def _exact_limits(feature: Feature, start: float) -> tuple[Decimal | None, Decimal | None]:
-    """Bounds and `max_change` around a start, as decimals; None without one."""
-    lower = None if feature.min is None else Decimal(repr(feature.min))
-    upper = None if feature.max is None else Decimal(repr(feature.max))
-    change = feature.max_change
-    if change is None:
-        return lower, upper
-    at = Decimal(repr(start))
-    if isinstance(change, float):
-        most = Decimal(repr(change))
-    else:
-        share = _WIDE.multiply(at.copy_abs(), Decimal(repr(change.percent)))
-        most = max(_WIDE.scaleb(share, -2), Decimal(repr(change.at_least)))
-    below, above = _WIDE.subtract(at, most), _WIDE.add(at, most)
-    return below if lower is None else max(lower, below), above if upper is None else min(upper, above)
-
-
-def _index(limit: Decimal | None, step: Decimal, rounding: str, low: int, high: int) -> int:
-    """Index of the outermost grid value within a limit."""
-    if limit is None:
-        return low if rounding == ROUND_CEILING else high
-    whole, rest = _WIDE.divmod(limit, step)  # towards 0; the rest has the limit's sign
-    outward = (rest > 0) if rounding == ROUND_CEILING else -(rest < 0)
-    return min(max(int(whole) + outward, low - 1), high + 1)
+def _text(value: object) -> str:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
