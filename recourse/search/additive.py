@@ -1,4 +1,4 @@
-"""Exact plans for linear models: the cheapest choice of one move per feature whose gains reach what is needed."""
+"""Exact plans for additive models: the cheapest choice of one move per feature whose gains reach what is needed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,20 @@ import numpy as np
 
 from .hull import Lists, Tails, corners, least_cost, segment, tail_bound, tails
 from .jit import inner, kernel
+from .links import (
+    Links,
+    among,
+    change_of_gain,
+    granted_too_much,
+    raised,
+    replaces,
+    total_gain,
+)  # fmt: skip
 
 FOUND, NONE, UNKNOWN = 0, 1, 2
 INFINITE = 2**62
 FEES = 12  # steps of bisection for the fee on changes
+TINY = 2.0**-100  # stands for a gain of 0 by a move that does change terms, which the library may round otherwise
 PLAIN = 2_000  # nodes of a plain descent, before one that decides first which features change
 
 
@@ -19,19 +29,20 @@ class Choices(NamedTuple):
     """What the search sees; the moves of feature j are start[j]:start[j + 1], sorted by rank.
 
     The first move of a feature is "stay" with cost 0 and gain 0. The others follow in the order of ties: by cost, then
-    |change|, then up before down. A gain is what the move adds to the raw score, ``weight * (after - before)``, and 0
-    exactly where the weight is 0.
+    |change|, then up before down. A gain is what the move adds to the raw score while all other features stay, and 0
+    exactly where the move changes no term of the model.
     """
 
     start: np.ndarray  # int64[d + 1]
     cost: np.ndarray  # int64[n], micro-units, at most 2**40
     gain: np.ndarray  # float64[n]
+    links: Links  # of features that gain more, or less, together
 
 
 class Goal(NamedTuple):
     """What a plan must do."""
 
-    target: float  # its gain, added from the first feature to the last, reaches this
+    target: float  # its gain, added from the first feature to the last and then pair by pair, reaches this
     low: float  # the same with room for rounding in any other order of addition: what bounds compare with
     limit: int  # largest number of changes
 
@@ -75,8 +86,8 @@ def solve(
         while answer.status == FOUND and not confirmed(answer.moves):
             answer = solve(choices, need, eps, -1, answer.moves, budget - nodes_so_far, PLAIN)
 
-    With w the weights, v the row and `cut` the smallest raw score that is approved, ``need = cut - (intercept +
-    w @ v)`` and ``eps = 2 * core.eps(magnitude)``, where `magnitude` is each feature's largest |value| before or after.
+    With `cut` the smallest raw score that is approved, ``need = cut - (the row's raw score by our sum)``, and `eps` is
+    ``2 * core.eps(magnitude)``, where `magnitude` is each feature's largest |value| before or after.
 
     Parameters
     ----------
@@ -113,13 +124,21 @@ def solve(
     unit = d + 1
     lists, who = _undominated(choices, unit, 3.0 * eps)
     n = len(who)
+    links = among(choices.links, who, d)
+    if len(links.width) > 0:
+        lists = _unreplaced(lists, links, 3.0 * eps)
+    lists, _ = raised(lists, links)
     limit = n if max_changes < 0 or max_changes > n else max_changes
     peak = _peaks(lists)
     target = need - eps
     fuzz = abs(target)
     for f in range(n):
         fuzz += peak[lists.start[f + 1] - 1]
-    fuzz *= 2.0**-48 * (n + 2)
+    for k in range(len(links.width)):
+        fuzz += 8.0 * links.size[k]
+    for p in range(len(lists.own)):
+        fuzz = max(fuzz, abs(lists.own[p]))
+    fuzz *= 2.0**-48 * (n + len(links.width) + 2)
     floor_cost = 0
     after = np.zeros(n, dtype=np.int64)
     for j in range(d):
@@ -143,18 +162,18 @@ def solve(
     best, nodes, done = INFINITE, 0, True
     if 0 < floor_cost and root <= floor_cost:  # plans that cost what the refused one does come first
         aim = Aim(floor_cost - 1, floor_cost + 1, True, True)
-        best, nodes, done = _search(lists, table, goal, backwards, aim, after, budget, plain, at)
+        best, nodes, done = _search(lists, links, table, goal, backwards, aim, after, budget, plain, at)
     if best == INFINITE:
-        best = _first_plan(lists, peak, table, goal, floor_cost, at)
+        best = _first_plan(lists, links, peak, table, goal, floor_cost, at)
         if done and best > bound:
             used = nodes
             aim = Aim(floor_cost, best, False, False)
-            best, nodes, done = _search(lists, table, goal, order, aim, after, budget - used, plain, at)
+            best, nodes, done = _search(lists, links, table, goal, order, aim, after, budget - used, plain, at)
             nodes += used
         if done and best < INFINITE:
             used = nodes
             aim = Aim(best - 1, best + 1, True, False)
-            _, nodes, _ = _search(lists, table, goal, backwards, aim, after, budget - used, plain, at)
+            _, nodes, _ = _search(lists, links, table, goal, backwards, aim, after, budget - used, plain, at)
             nodes += used
     for f in range(n):
         moves[who[f]] = lists.move[at[f]]
@@ -165,9 +184,10 @@ def solve(
 
 @kernel
 def furthest(choices: Choices, max_changes: int) -> tuple[np.ndarray, float]:
-    """Return the ranks (int64[d]) of the plan with the largest gain, and by how much it leads any other plan.
+    """Return the ranks (int64[d]) of the plan whose moves gain most alone, and by how much it leads any other plan.
 
-    Its native score is the best that an applicant can reach, if the lead is larger than rounding; no search is needed.
+    Without pairs its native score is the best that an applicant can reach, if the lead is larger than rounding; no
+    search is needed.
     """
     d = len(choices.start) - 1
     moves = np.zeros(d, dtype=np.int64)
@@ -201,12 +221,43 @@ def furthest(choices: Choices, max_changes: int) -> tuple[np.ndarray, float]:
     return moves, lead
 
 
+@kernel
+def plan_gain(choices: Choices, moves: np.ndarray) -> float:
+    """Return what a plan of these ranks adds to the raw score."""
+    lists = Lists(choices.start, _ranks(choices), choices.cost, choices.gain, choices.gain)
+    return total_gain(lists, choices.links, choices.start[:-1] + moves)
+
+
+@kernel
+def gain_limit(choices: Choices, max_changes: int) -> float:
+    """Return a gain that no plan exceeds."""
+    lists, _ = raised(Lists(choices.start, _ranks(choices), choices.cost, choices.gain, choices.gain), choices.links)
+    d = len(choices.start) - 1
+    limit = d if max_changes < 0 or max_changes > d else max_changes
+    return float(_ceiling(lists, _peaks(lists), np.arange(d), limit)[0, limit])
+
+
+@inner
+def _ranks(choices: Choices) -> np.ndarray:
+    ranks = np.empty(len(choices.cost), dtype=np.int64)
+    for j in range(len(choices.start) - 1):
+        for p in range(choices.start[j], choices.start[j + 1]):
+            ranks[p] = p - choices.start[j]
+    return ranks
+
+
 @inner
 def _undominated(choices: Choices, unit: int, margin: float) -> tuple[Lists, np.ndarray]:
-    """Keep what no earlier move of its feature makes useless, and the features that have a choice at all."""
+    """Keep what no earlier move of its feature makes useless, and the features that have a choice at all.
+
+    Of a feature in pairs all is kept that changes anything: what is useless there depends on the others.
+    """
     d = len(choices.start) - 1
     n_moves = len(choices.cost)
     who = np.empty(d, dtype=np.int64)
+    paired = np.zeros(d, dtype=np.bool_)
+    for k in range(len(choices.links.width)):
+        paired[choices.links.feature[k, 0]] = paired[choices.links.feature[k, 1]] = True
     start = np.zeros(d + 1, dtype=np.int64)
     move = np.empty(n_moves, dtype=np.int64)
     cost = np.empty(n_moves, dtype=np.int64)
@@ -218,7 +269,7 @@ def _undominated(choices: Choices, unit: int, margin: float) -> tuple[Lists, np.
         k, top = m + 1, 0.0
         for p in range(first + 1, choices.start[j + 1]):
             g = choices.gain[p]
-            if g == 0.0 or (g <= top if margin == 0.0 else g < top - margin):
+            if g == 0.0 or (not paired[j] and (g <= top if margin == 0.0 else g < top - margin)):
                 continue
             move[k], cost[k], gain[k] = p - first, choices.cost[p] * unit + 1, g
             k += 1
@@ -228,7 +279,31 @@ def _undominated(choices: Choices, unit: int, margin: float) -> tuple[Lists, np.
             n += 1
             m = k
             start[n] = m
-    return Lists(start[: n + 1], move[:m], cost[:m], gain[:m]), who[:n]
+    return Lists(start[: n + 1], move[:m], cost[:m], gain[:m], gain[:m]), who[:n]
+
+
+@inner
+def _unreplaced(lists: Lists, links: Links, margin: float) -> Lists:
+    """Keep the moves of features in pairs that no earlier move replaces, whatever the other features do."""
+    paired = np.zeros(len(lists.start) - 1, dtype=np.bool_)
+    for k in range(len(links.width)):
+        paired[links.feature[k, 0]] = paired[links.feature[k, 1]] = True
+    kept = np.empty(len(lists.cost), dtype=np.int64)
+    m = 0
+    for f in range(len(paired)):
+        first, top = m, -np.inf
+        for p in range(lists.start[f], lists.start[f + 1]):
+            useless = False
+            if paired[f] and lists.own[p] <= top - margin:
+                for i in range(first, m):
+                    if replaces(lists, links, f, kept[i], p, margin):
+                        useless = True
+                        break
+            if not useless:
+                kept[m] = p
+                m += 1
+                top = max(top, lists.own[p])
+    return _picked(lists, kept[:m])
 
 
 @inner
@@ -359,16 +434,9 @@ def _whole(value: float) -> int:
 
 
 @inner
-def _reached(lists: Lists, at: np.ndarray, target: float) -> bool:
-    """Whether a plan's gain reaches the target, summed from the first feature to the last: the sum that decides."""
-    total = 0.0
-    for f in range(len(at)):
-        total += lists.gain[at[f]]
-    return total >= target
-
-
-@inner
-def _first_plan(lists: Lists, peak: np.ndarray, table: Tails, goal: Goal, floor_cost: int, out: np.ndarray) -> int:
+def _first_plan(
+    lists: Lists, links: Links, peak: np.ndarray, table: Tails, goal: Goal, floor_cost: int, out: np.ndarray
+) -> int:
     """Write a good plan (positions in the lists) and return its cost, INFINITE where none was found.
 
     Follow the relaxation until the target is reached, then lower the change that saves most while any can be lowered.
@@ -387,7 +455,7 @@ def _first_plan(lists: Lists, peak: np.ndarray, table: Tails, goal: Goal, floor_
             continue
         if lists.move[at[f]] == 0:
             changes += 1
-        gain += lists.gain[p] - lists.gain[at[f]]
+        gain += change_of_gain(lists, links, at, f, p)
         at[f] = p
         if gain >= target:
             break
@@ -404,27 +472,38 @@ def _first_plan(lists: Lists, peak: np.ndarray, table: Tails, goal: Goal, floor_
             if best < 0:
                 break
             last = lists.start[best + 1]
-            at[best] = _first_reaching(peak, lists.start[best], last, peak[last - 1])
-            gain += lists.gain[at[best]]
+            p = _first_reaching(peak, lists.start[best], last, peak[last - 1])
+            gain += change_of_gain(lists, links, at, best, p)
+            at[best] = p
     while True:
         saving, which, to = 0, -1, -1
         for f in range(n):
-            first = lists.start[f]
-            p = _first_reaching(peak, first, at[f], target - (gain - lists.gain[at[f]]))
+            p = _first_sufficient(lists, links, peak, at, f, target - gain)
             if lists.cost[at[f]] - lists.cost[p] > saving:
                 saving, which, to = lists.cost[at[f]] - lists.cost[p], f, p
         if which < 0:
             break
-        gain += lists.gain[to] - lists.gain[at[which]]
+        gain += change_of_gain(lists, links, at, which, to)
         at[which] = to
     total = 0
     for f in range(n):
         total += lists.cost[at[f]]
-    if total <= floor_cost or not _reached(lists, at, target):
+    if total <= floor_cost or not total_gain(lists, links, at) >= target:
         return INFINITE
     for f in range(n):
         out[f] = at[f]
     return total
+
+
+@inner
+def _first_sufficient(lists: Lists, links: Links, peak: np.ndarray, at: np.ndarray, f: int, missing: float) -> int:
+    """Return the first move of feature f with which the rest of the plan reaches the target; `missing` is its lack."""
+    if len(links.width) == 0:
+        return _first_reaching(peak, lists.start[f], at[f], missing + lists.own[at[f]])
+    for p in range(lists.start[f], at[f]):
+        if change_of_gain(lists, links, at, f, p) >= missing:
+            return p
+    return at[f]
 
 
 @inner
@@ -465,35 +544,36 @@ def _picked(lists: Lists, kept: np.ndarray) -> Lists:
     """Return the lists with the kept positions only."""
     m = len(kept)
     start = np.zeros(len(lists.start), dtype=np.int64)
-    move, cost, gain = np.empty(m, dtype=np.int64), np.empty(m, dtype=np.int64), np.empty(m)
+    move, cost, gain, own = np.empty(m, dtype=np.int64), np.empty(m, dtype=np.int64), np.empty(m), np.empty(m)
     i = 0
     for f in range(len(start) - 1):
         while i < m and kept[i] < lists.start[f + 1]:
             p = kept[i]
-            move[i], cost[i], gain[i] = lists.move[p], lists.cost[p], lists.gain[p]
+            move[i], cost[i], gain[i], own[i] = lists.move[p], lists.cost[p], lists.gain[p], lists.own[p]
             i += 1
         start[f + 1] = i
-    return Lists(start, move, cost, gain)
+    return Lists(start, move, cost, gain, own)
 
 
 @inner
 def _search(
-    whole: Lists, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int, plain: int,
-    out: np.ndarray,
+    whole: Lists, links: Links, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int,
+    plain: int, out: np.ndarray,
 ) -> tuple[int, int, bool]:  # fmt: skip
     """Descend plainly, and where that takes long, change-first; what goes in and comes out is that of `_descend`."""
-    best, nodes, done = _descend(whole, root, goal, order, aim, after, min(budget, plain), out)
+    best, nodes, done = _descend(whole, links, root, goal, order, aim, after, min(budget, plain), out)
     if done or nodes > budget:
         return best, nodes, done
     aim = Aim(aim.above, aim.below if aim.first else best, aim.first, aim.strictly)
-    best, used, done = _by_changes(whole, root, goal, order, aim, after, budget - nodes, out)
+    best, used, done = _by_changes(whole, links, root, goal, order, aim, after, budget - nodes, out)
     return best, nodes + used, done
 
 
 @inner
 def _by_changes(
-    whole: Lists, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int, out: np.ndarray
-) -> tuple[int, int, bool]:
+    whole: Lists, links: Links, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int,
+    out: np.ndarray,
+) -> tuple[int, int, bool]:  # fmt: skip
     """Decide first which features change, then descend: with the fixed charges decided, the relaxation is tight.
 
     The bound of a half-decided set is Lagrangian, ``s * gain + sum of least (cost - s * gain)``, its best over each
@@ -531,10 +611,10 @@ def _by_changes(
     while t >= 0:
         if t == n:
             part = _decided(lists, on)
-            sub = _picked(lists, part)
+            sub, _ = raised(_picked(lists, part), links)
             table = tails(sub, corners(sub), order, 0.0)
             inner = Aim(aim.above, below, aim.first, aim.strictly)
-            c, used, done = _descend(sub, table, goal, order, inner, after, budget - nodes, at)
+            c, used, done = _descend(sub, links, table, goal, order, inner, after, budget - nodes, at)
             nodes += used
             if c < INFINITE and (aim.first or c < below):
                 for f in range(n):
@@ -617,8 +697,9 @@ def _earlier(lists: Lists, a: np.ndarray, b: np.ndarray) -> bool:
 
 @inner
 def _descend(
-    whole: Lists, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int, out: np.ndarray
-) -> tuple[int, int, bool]:
+    whole: Lists, links: Links, root: Tails, goal: Goal, order: np.ndarray, aim: Aim, after: np.ndarray, budget: int,
+    out: np.ndarray,
+) -> tuple[int, int, bool]:  # fmt: skip
     """Search the lists depth first in the order of features; return (cost, nodes, done), and write the plan to `out`.
 
     The cost is that of the last plan written, or `below` where none was (INFINITE where only one plan was sought).
@@ -631,6 +712,8 @@ def _descend(
     for f in range(n):
         if lists.start[f] == lists.start[f + 1]:
             return missed, 0, True
+    lists, share = raised(lists, links)
+    met_start, met = _met(links, order)
     peak = _peaks(lists)
     table = tails(lists, corners(lists), order, root.fee)
     ceiling = _ceiling(lists, peak, order, goal.limit)
@@ -660,9 +743,13 @@ def _descend(
             continue
         g, c = gain[t] + lists.gain[p], cost[t] + lists.cost[p]
         at[f] = p
+        for i in range(met_start[t], met_start[t + 1]):
+            pair = met[i]
+            first, second = lists.move[at[links.feature[pair, 0]]], lists.move[at[links.feature[pair, 1]]]
+            g -= granted_too_much(links, share, pair, first, second)
         same = tied[t] and lists.move[p] == after[f]
         if t == n - 1:
-            if c > aim.above and not same and _reached(lists, at, goal.target):
+            if c > aim.above and not same and total_gain(lists, links, at) >= goal.target:
                 for i in range(n):
                     out[i] = kept[at[i]]
                 if aim.first:
@@ -686,3 +773,23 @@ def _entry(
     """Return the first move of feature order[t] after which the tail can still reach the rest."""
     f = order[t]
     return _first_reaching(peak, lists.start[f], lists.start[f + 1], rest - ceiling[t + 1, left])
+
+
+@inner
+def _met(links: Links, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs that are complete with the feature order[t]: met[start[t]:start[t + 1]]."""
+    n, q = len(order), len(links.width)
+    start, met = np.zeros(n + 1, dtype=np.int64), np.empty(q, dtype=np.int64)
+    if q == 0:
+        return start, met
+    depth = np.empty(n, dtype=np.int64)
+    for t in range(n):
+        depth[order[t]] = t
+    i = 0
+    for t in range(n):
+        for k in range(q):
+            if max(depth[links.feature[k, 0]], depth[links.feature[k, 1]]) == t:
+                met[i] = k
+                i += 1
+        start[t + 1] = i
+    return start, met

@@ -15,7 +15,8 @@ class Lists(NamedTuple):
     start: np.ndarray  # int64[n + 1]
     move: np.ndarray  # int64[m], rank in the caller's list; 0 is "stay"
     cost: np.ndarray  # int64[m]
-    gain: np.ndarray  # float64[m]
+    gain: np.ndarray  # float64[m], no less than the move adds in any plan; what bounds add up
+    own: np.ndarray  # float64[m], what the move adds alone
 
 
 class Tails(NamedTuple):

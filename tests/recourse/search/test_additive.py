@@ -11,7 +11,20 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from recourse.search.additive import FOUND, NONE, PLAIN, UNKNOWN, Answer, Choices, furthest, solve
+from recourse.search.additive import (
+    FOUND,
+    NONE,
+    PLAIN,
+    TINY,
+    UNKNOWN,
+    Answer,
+    Choices,
+    furthest,
+    gain_limit,
+    plan_gain,
+    solve,
+)  # fmt: skip
+from recourse.search.links import Links, unlinked
 
 BUDGET = 1_000_000
 Key = tuple[int, int, tuple[int, ...]]  # cost, changes, ranks
@@ -23,12 +36,40 @@ class Move(NamedTuple):
     gain: float
 
 
-def choices(features: list[list[Move]]) -> Choices:
+class Table(NamedTuple):
+    """What two features add together: `value[cell of the first's move][cell of the second's]`."""
+
+    first: int
+    second: int
+    cells: tuple[list[int], list[int]]  # by rank
+    value: list[list[float]]
+
+    def adds(self, ranks: tuple[int, ...]) -> float:
+        """Return what both moves add to their gains alone."""
+        (a0, a), (b0, b) = ((c[0], c[ranks[f]]) for c, f in zip(self.cells, (self.first, self.second)))
+        t = self.value
+        return 0.0 if 0 in (ranks[self.first], ranks[self.second]) else t[a][b] - t[a][b0] - (t[a0][b] - t[a0][b0])
+
+
+def choices(features: list[list[Move]], tables: tuple[Table, ...] = ()) -> Choices:
     """Lay out moves by feature; "stay" comes first and costs follow in order."""
     ordered = [[Move(0, 0.0), *sorted(moves, key=lambda m: m.cost)] for moves in features]
     start = np.cumsum([0, *map(len, ordered)]).astype(np.int64)
     flat = [move for moves in ordered for move in moves]
-    return Choices(start, np.array([m.cost for m in flat]), np.array([float(m.gain) for m in flat]))
+    links = unlinked()
+    if tables:
+        sizes = [len(cells) for t in tables for cells in t.cells]
+        values = [np.array(t.value) for t in tables]
+        links = Links(
+            feature=np.array([[t.first, t.second] for t in tables]),
+            cell_start=np.cumsum([0, *sizes[:-1]]).reshape(-1, 2),
+            cell=np.concatenate([cells for t in tables for cells in t.cells]),
+            table_start=np.cumsum([0, *(v.size for v in values[:-1])]),
+            width=np.array([v.shape[1] for v in values]),
+            table=np.concatenate([v.ravel() for v in values]).astype(np.float64),
+            size=np.array([float(np.abs(v).max()) for v in values]),
+        )
+    return Choices(start, np.array([m.cost for m in flat]), np.array([float(m.gain) for m in flat]), links)
 
 
 def lists(problem: Choices) -> list[list[Move]]:
@@ -41,13 +82,17 @@ def gains(problem: Choices, ranks: tuple[int, ...]) -> list[float]:
     return [moves[r].gain for moves, r in zip(lists(problem), ranks, strict=True)]
 
 
-def naive(problem: Choices, accept: Verdict, max_changes: int) -> Key | None:
-    """Return (cost, changes, ranks) of the first acceptable plan in order, by looking at every one."""
+def naive(problem: Choices, accept: Verdict, max_changes: int, tables: tuple[Table, ...] = ()) -> Key | None:
+    """Return (cost, changes, ranks) of the first acceptable plan in order, by looking at every one.
+
+    `accept` is given the plan's gains, those of pairs after those of features.
+    """
     features = lists(problem)
     plans = []
     for ranks in itertools.product(*[range(len(moves)) for moves in features]):
         changes = sum(r > 0 for r in ranks)
-        if 0 < changes and (max_changes < 0 or changes <= max_changes) and accept(gains(problem, ranks)):
+        added = gains(problem, ranks) + [t.adds(ranks) for t in tables]
+        if 0 < changes and (max_changes < 0 or changes <= max_changes) and accept(added):
             cost = sum(moves[r].cost for moves, r in zip(features, ranks, strict=True))
             plans.append((cost, changes, ranks[::-1]))
     if not plans:
@@ -57,14 +102,21 @@ def naive(problem: Choices, accept: Verdict, max_changes: int) -> Key | None:
 
 
 def confirmed(
-    problem: Choices, need: float, eps: float, accept: Verdict, max_changes: int, plain: int
+    problem: Choices,
+    need: float,
+    eps: float,
+    accept: Verdict,
+    max_changes: int,
+    plain: int,
+    tables: tuple[Table, ...] = (),
 ) -> tuple[Answer, int]:
     """Ask again and again until a plan is confirmed, as the finder does; also return the number of refusals."""
     floor = np.zeros(len(problem.start) - 1, dtype=np.int64)
     for refusals in range(100_000):
         answer = solve(problem, need, eps, max_changes, floor, BUDGET, plain)
         assert answer.status in (FOUND, NONE)
-        if answer.status == NONE or accept(gains(problem, tuple(answer.moves.tolist()))):
+        ranks = tuple(answer.moves.tolist())
+        if answer.status == NONE or accept(gains(problem, ranks) + [t.adds(ranks) for t in tables]):
             return answer, refusals
         assert key(problem, answer.moves) > key(problem, floor)
         floor = answer.moves
@@ -128,6 +180,74 @@ def test_refused_plans_are_passed_over(
     problem = choices(moves)
     answer, _ = confirmed(problem, need, eps, accept, limit, plain)
     agrees(problem, answer, naive(problem, accept, limit))
+
+
+@st.composite
+def paired(draw: st.DrawFn, move: st.SearchStrategy[Move], value: st.SearchStrategy[float]) -> tuple[Choices, tuple]:
+    """Features with pairs among them; no move is without effect unless its gain is 0 and so are its cells."""
+    moves = draw(st.lists(st.lists(move, max_size=4), min_size=2, max_size=5))
+    couples = draw(
+        st.lists(st.sampled_from(list(itertools.combinations(range(len(moves)), 2))), max_size=5, unique=True)
+    )
+    tables = []
+    for first, second in couples:
+        shape = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+        cells = tuple(
+            draw(st.lists(st.integers(0, m - 1), min_size=len(moves[f]) + 1, max_size=len(moves[f]) + 1))
+            for f, m in zip((first, second), shape)
+        )
+        row = st.lists(value, min_size=shape[1], max_size=shape[1])
+        tables.append(Table(first, second, cells, draw(st.lists(row, min_size=shape[0], max_size=shape[0]))))
+    problem = choices(moves, tuple(tables))
+    stays = problem.start[:-1]
+    for k, t in enumerate(tables):
+        for side, f in enumerate((t.first, t.second)):
+            for rank in range(1, len(moves[f]) + 1):
+                if t.cells[side][rank] != t.cells[side][0] and problem.gain[stays[f] + rank] == 0.0:
+                    problem.gain[stays[f] + rank] = TINY  # as the listing marks what changes a term by nothing
+        assert problem.links.feature[k].tolist() == [t.first, t.second]
+    return problem, tuple(tables)
+
+
+WHOLE = st.integers(-3, 3).map(float)
+
+
+@given(paired(COARSE, WHOLE), st.integers(1, 14), LIMIT, DESCENT)
+def test_pairs_are_decided_exactly(case: tuple[Choices, tuple], need: int, limit: int, plain: int) -> None:
+    """With pairs that add or take away, the plan found is the first of the enumeration."""
+    problem, tables = case
+    answer, _ = confirmed(problem, need, 0.0, lambda g: sum(g) >= need, limit, plain, tables)
+    agrees(problem, answer, naive(problem, lambda g: sum(g) >= need, limit, tables))
+
+
+@given(paired(COARSE, WHOLE), st.integers(0, 12), LIMIT, st.sampled_from([0.5, 1.0, 2.0]), st.integers(), DESCENT)
+def test_pairs_refused_are_passed_over(
+    case: tuple[Choices, tuple], need: int, limit: int, eps: float, salt: int, plain: int
+) -> None:
+    """However the library decides within eps, with pairs too the first plan that it accepts is found."""
+    problem, tables = case
+
+    def accept(g: list[float]) -> bool:
+        g = [x for x in g if abs(x) > TINY]
+        noise = zlib.crc32(repr((salt, g)).encode()) / 2**32
+        return sum(g) + eps * (2 * noise - 1) >= need
+
+    assume(not accept([0.0]))
+    answer, _ = confirmed(problem, need, eps, accept, limit, plain, tables)
+    agrees(problem, answer, naive(problem, accept, limit, tables))
+
+
+@given(paired(FINE, st.floats(-1, 1, width=32)), LIMIT)
+def test_no_plan_with_pairs_gains_more_than_the_limit(case: tuple[Choices, tuple], limit: int) -> None:
+    """The stated limit of gains holds for every plan, and a plan's gain is that of features and pairs."""
+    problem, tables = case
+    top = gain_limit(problem, limit)
+    for ranks in itertools.product(*[range(len(moves)) for moves in lists(problem)]):
+        if limit >= 0 and sum(r > 0 for r in ranks) > limit:
+            continue
+        gain = sum(gains(problem, ranks)) + sum(t.adds(ranks) for t in tables)
+        assert abs(plan_gain(problem, np.array(ranks)) - gain) <= 1e-12
+        assert gain <= top + 1e-12
 
 
 def test_every_tie_is_visited_in_order() -> None:
