@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .budget import Budget
     from .checking import check
     from .errors import (
         CheckFailed,
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
         UnknownFeature,
         UnsupportedModel,
     )
-    from .finder import Budget, Finder
+    from .finder import Finder
     from .models import read_model
     from .plan import BestScore, Certificate, Change, Outcome, Plan, Provenance
     from .policy import Feature, Policy
@@ -29,7 +30,7 @@ __version__ = "0.1.0"
 # Public name -> the module that holds it, loaded on first use: `import recourse` compiles nothing and stays light.
 _HOME = {
     "BestScore": "plan",
-    "Budget": "finder",
+    "Budget": "budget",
     "Certificate": "plan",
     "Change": "plan",
     "CheckFailed": "errors",

@@ -7,92 +7,32 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .checking import check_many
-from .errors import CheckFailed, DataError, InputError, ModelError, PolicyError
-from .linear import LinearSearch
+from ._decoding import Chunk, Setting, outcomes, records_of
+from ._searches import Batch, Solved, empty_answers, search_for
+from .budget import Budget
+from .errors import DataError, InputError, ModelError, PolicyError
 from .models import read_model
 from .models.base import Model, RefusedCell
-from .plan import BestScore, Certificate, Change, Outcome, Plan, Provenance, Status
+from .models.trees import Trees
+from .plan import Outcome, Provenance
 from .policy import Policy, check_costs
 from .population import Population, as_pandas
 from .problem import Encoded, Problem, build_problem
-from .values import Value, format_value, parse_value, plain
 
-if TYPE_CHECKING:
-    from .policy import Feature
+__all__ = ["Batch", "Budget", "Finder", "Solved"]
 
+MOST_TREES = 5_000  # of all models that must approve
 _CHUNK = 512  # rows encoded together; while one chunk is handed out, the next is searched
 _VALIDATED = 8 * _CHUNK  # rows validated together
 _GATHERED = 128  # most rows decoded, scored natively and checked together
+_STRIDE = 8  # rows searched in one call
 _LINGER = 0.1  # seconds that a finished row waits for others to be checked with
-_BEST_NODES = 20_000  # largest part of the budget for the best score where no plan exists
-_STATUSES: tuple[Status, ...] = ("found", "none_exists", "none_found")
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How much work one applicant may take, counted in nodes so that a run repeats bit for bit.
-
-    Examples
-    --------
-    >>> Budget(nodes=50_000).nodes
-    50000
-    """
-
-    nodes: int = 200_000
-
-    def __post_init__(self) -> None:
-        """Refuse a budget that allows nothing."""
-        if self.nodes < 1:
-            raise InputError(f"a budget needs at least one node, got {self.nodes}")
-
-
-class Solved(NamedTuple):
-    """What the search alone says of one applicant; costs in micro-units."""
-
-    status: Status
-    proven: bool
-    cost_micro: int
-    bound_micro: int
-    nodes: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Encoded applicants, for timing the search alone (`Finder.solve`)."""
-
-    encoded: Encoded
-    moves: tuple[Any, ...]
-
-
-class _Answers(NamedTuple):
-    """What the search says of the refused rows of a chunk."""
-
-    number: np.ndarray  # int64[k, 5]: status, proven, cost, bound, nodes
-    value: np.ndarray  # float64[k, n]
-    best: np.ndarray  # float64[k, 2]: value and bound of the raw score, where no plan exists
-    best_number: np.ndarray  # int64[k, 2]: proven, nodes
-
-
-class _Chunk(NamedTuple):
-    """Rows on their way through the search."""
-
-    ids: list[str]
-    records: list[dict[str, Value]]  # raw values
-    encoded: Encoded
-    scores: np.ndarray
-    thresholds: np.ndarray
-    refused: np.ndarray  # int64[k], the rows that are searched
-    place: dict[int, int]  # row -> its place among the refused
-    answers: _Answers
-    tasks: list[Future[None]]  # one for each refused row
 
 
 class Finder:
@@ -106,8 +46,17 @@ class Finder:
         What applicants may change, what it costs, when the decision turns.
     population : frame or Population, optional
         Applicants at large, from which units of cost are taken. May be left out if no cost needs it (``unit = "raw"``).
-    shape : {"point"}
-        What a plan promises; the row itself is approved.
+    shape : {"point", "box", "orthant"}
+        What a plan promises: that the row itself is approved; every row up to `box_steps` steps of the grid further in
+        the advised directions; or every row as far as the policy's bounds.
+    box_steps : int
+        How far a box reaches beyond each stated value.
+    plans : int
+        How many plans to look for. The i-th is the cheapest that does not change all features of an earlier one.
+    also_approve : sequence of models
+        Challengers, refits or a next release that must approve a plan as well, at the same threshold and margin.
+    plausibility : IsolationForest, pipeline that ends in one, or Model, optional
+        Must not call a plan's row an outlier. All models together may have 5,000 trees.
     budget : Budget
         Largest amount of work for one applicant.
     allow_pickle : bool
@@ -145,25 +94,44 @@ class Finder:
         population: Any = None,
         *,
         shape: str = "point",
+        box_steps: int = 5,
+        plans: int = 1,
+        also_approve: Sequence[Any] = (),
+        plausibility: Any = None,
         budget: Budget | None = None,
         allow_pickle: bool = False,
     ) -> None:
-        if shape != "point":
-            raise InputError(f"shape = {shape!r} is not supported yet: only 'point'")
+        if plans < 1:
+            raise InputError(f"plans must be at least 1, got {plans}")
         if isinstance(policy, str | os.PathLike):
             policy = Policy.from_toml(os.fspath(policy))
         elif not isinstance(policy, Policy):
             policy = Policy.model_validate(dict(policy))
-        if not isinstance(model, Model):
-            decision = policy.decision
-            model = read_model(
-                model,
-                favourable=decision.favourable,
-                score=decision.score,
-                levels=policy.levels,
-                allow_pickle=allow_pickle,
+
+        def read(source: Any) -> Model:
+            if not isinstance(source, Model):
+                source = read_model(
+                    source,
+                    favourable=policy.decision.favourable,
+                    score=policy.decision.score,
+                    levels=policy.levels,
+                    allow_pickle=allow_pickle,
+                )
+            _require_agreement(source, policy)
+            return source
+
+        model, others = read(model), tuple(read(other) for other in also_approve)
+        if plausibility is not None and not isinstance(plausibility, Model):
+            from .models.isolation import read_plausibility
+
+            plausibility = read_plausibility(plausibility, [column.name for column in model.columns])
+        models = (model, *others) if plausibility is None else (model, *others, plausibility)
+        n_trees = sum(one.core.n_trees for one in models if isinstance(one.core, Trees))
+        if n_trees > MOST_TREES:
+            raise InputError(
+                f"the models have {n_trees:,} trees together; at most {MOST_TREES:,} can be searched at once. "
+                "Give fewer models in `also_approve`."
             )
-        _require_agreement(model, policy)
         if population is None:
             if policy.cost.unit != "raw":
                 raise PolicyError(
@@ -177,11 +145,12 @@ class Finder:
         self.model: Model = model
         self.policy: Policy = policy
         self.population: Population = population
-        self.shape = shape
+        self.also_approve: tuple[Model, ...] = others
+        self.plausibility: Model | None = plausibility
+        self.shape, self.box_steps, self.plans = shape, box_steps, plans
         self.budget = Budget() if budget is None else budget
-        self._problem: Problem = build_problem(model, policy, population)
-        self._search = _search_for(self._problem, self.budget)
-        self._shown = frozenset(name for name, feature in policy.features.items() if feature.role != "protected")
+        self._problem: Problem = build_problem(models, policy, population, shape=shape, box_steps=box_steps)
+        self._search = search_for(self._problem, self.budget, plans)
 
     @property
     def provenance(self) -> Provenance:
@@ -264,7 +233,7 @@ class Finder:
             raise DataError(
                 f"the id {twice!r} stands twice. Give `ids` that tell applicants apart, or call reset_index() first."
             )
-        cuts = self._thresholds(thresholds, len(table))
+        cuts = self._given_thresholds(thresholds, len(table))
         workers = _processors() if threads is None else threads
         if workers < 1:
             raise InputError(f"threads must be at least 1, got {workers}")
@@ -300,14 +269,24 @@ class Finder:
 
     def solve(self, batch: Batch, i: int) -> Solved:
         """Search for row `i` of a batch alone, at the policy's threshold: nothing is decoded, scored or checked."""
-        decision = self.policy.decision
-        return self._search.solve(batch, i, self.model.cut(decision.threshold + decision.margin))
+        return self._search.solve(batch, i, self._cuts(batch.encoded.thresholds[i : i + 1])[0])
 
     # ------------------------------------------------------------------------------------------------------------ run
 
-    def _thresholds(self, thresholds: Any, n: int) -> np.ndarray:
-        given = self.policy.decision.threshold if thresholds is None else thresholds
-        cuts = np.asarray(given, dtype=np.float64)
+    def _cuts(self, thresholds: np.ndarray) -> np.ndarray:
+        """Return the least raw scores that are approved: float64[rows, n_models]."""
+        margin = self.policy.decision.margin
+        cuts = [[model.cut(float(t) + margin) for model in (self.model, *self.also_approve)] for t in thresholds]
+        found = np.array(cuts, dtype=np.float64).reshape(len(thresholds), 1 + len(self.also_approve))
+        if self.plausibility is None:
+            return found
+        return np.hstack([found, np.full((len(found), 1), self.plausibility.cut(0.0))])
+
+    def _given_thresholds(self, thresholds: Any, n: int) -> np.ndarray | None:
+        """Return what stands in for the policy's thresholds."""
+        if thresholds is None:
+            return None
+        cuts = np.asarray(thresholds, dtype=np.float64)
         if cuts.ndim == 0:
             cuts = np.full(n, float(cuts))
         if cuts.shape != (n,):
@@ -317,7 +296,12 @@ class Finder:
         return cuts
 
     def _warn_of_extra_columns(self, table: pd.DataFrame) -> None:
-        known = {*self.policy.features, *(column.name for column in self.model.columns)}
+        decision = self.policy.decision
+        known = {*self.policy.features, decision.recorded_score, decision.recorded_decision}
+        known |= {column.name for model in self._problem.models for column in model.columns}
+        known |= {self.policy.threshold_column}
+        for members in (*self.policy.groups.one_hot.values(), *self.policy.groups.thermometer.values()):
+            known |= set(members)
         extra = [name for name in table.columns if name not in known]
         if extra:
             names = ", ".join(map(repr, extra[:5])) + (", ..." if len(extra) > 5 else "")
@@ -330,200 +314,86 @@ class Finder:
         if not len(frame):
             return encoded, np.empty(0)
         try:
-            return encoded, self.model.score(encoded.matrix)
+            scores = self.model.score(encoded.matrix)
         except RefusedCell as refused:
             raise DataError(refused.words(frame.index[refused.row])) from None
+        decision = self.policy.decision
+        if decision.recorded_score is not None or decision.recorded_decision is not None:
+            knocked = np.array([bool(names) for names in encoded.knocked], np.bool_)
+            self._problem.check_recorded(frame, scores, (scores >= encoded.thresholds) & ~knocked)
+        return encoded, scores
 
     def _run(
-        self, table: pd.DataFrame, ids: list[str], cuts: np.ndarray, workers: int, progress: Any
+        self, table: pd.DataFrame, ids: list[str], cuts: np.ndarray | None, workers: int, progress: Any
     ) -> Iterator[Outcome]:
         scores, whole = np.empty(len(table)), None
         for begin in range(0, max(1, len(table)), _VALIDATED):
             part = slice(begin, begin + _VALIDATED)
             encoded, scores[part] = self._scored(table.iloc[part])
             whole = encoded if len(table) <= _CHUNK else None  # a single chunk need not be encoded twice
-        provenance = self.provenance
+        setting = self._setting
         with contextlib.ExitStack() as stack:
             advance = stack.enter_context(_progress(progress, len(table)))
             pool = stack.enter_context(_pool(workers))
-            ahead: _Chunk | None = None
+            ahead: Chunk | None = None
             done = 0
             for begin in range(0, len(table) + _CHUNK, _CHUNK):
                 part = slice(begin, begin + _CHUNK)
                 following = None
                 if begin < len(table):
-                    following = self._begin(table.iloc[part], ids[part], scores[part], cuts[part], whole, pool)
+                    given = None if cuts is None else cuts[part]
+                    following = self._begin(table.iloc[part], ids[part], scores[part], given, whole, pool)
                 if ahead is not None:
                     for rows in _finished(ahead):
-                        for outcome in self._finish(ahead, rows, provenance):
+                        for outcome in outcomes(ahead, rows, setting):
                             done += 1
                             advance(done)
                             yield outcome
                 ahead = following
+
+    @property
+    def _setting(self) -> Setting:
+        policy, problem = self.policy, self._problem
+        shown = {name for name, feature in policy.features.items() if feature.role != "protected"}
+        groups = {**policy.groups.one_hot, **policy.groups.thermometer}
+        shown |= {column for group, columns in groups.items() if group in shown for column in columns}
+        return Setting(
+            problem=problem,
+            policy=policy,
+            population=self.population,
+            also_approve=self.also_approve,
+            plausibility=self.plausibility,
+            shape=self.shape,
+            box_steps=self.box_steps,
+            budget=self.budget,
+            provenance=self.provenance,
+            shown=frozenset(shown),
+        )
 
     def _begin(
         self,
         frame: pd.DataFrame,
         ids: list[str],
         scores: np.ndarray,
-        thresholds: np.ndarray,
+        given: np.ndarray | None,
         encoded: Encoded | None,
         pool: ThreadPoolExecutor,
-    ) -> _Chunk:
+    ) -> Chunk:
         """Start the search for those rows of a chunk that are refused."""
         encoded = self._problem.encode(frame) if encoded is None else encoded
-        refused = np.flatnonzero(~(scores >= thresholds)).astype(np.int64)
-        margin = self.policy.decision.margin
-        needed = np.array([self.model.cut(float(t) + margin) for t in thresholds[refused]], dtype=np.float64)
-        k, n = len(refused), len(self._problem.names)
-        answers = _Answers(np.zeros((k, 5), np.int64), np.zeros((k, n)), np.zeros((k, 2)), np.zeros((k, 2), np.int64))
+        thresholds = encoded.thresholds if given is None else given
+        knocked = np.array([bool(names) for names in encoded.knocked], np.bool_)
+        refused = np.flatnonzero(~(scores >= thresholds) | knocked).astype(np.int64)
+        cuts = self._cuts(thresholds[refused])
+        answers = empty_answers(len(refused), len(self._problem.names))
         tasks = [
-            pool.submit(self._search.run, encoded, refused, needed, answers, slice(i, i + 1)) for i in range(k)
-        ]  # fmt: skip
+            pool.submit(self._search.run, encoded, refused, cuts, answers, slice(i, min(i + _STRIDE, len(refused))))
+            for i in range(0, len(refused), _STRIDE)
+        ]
         place = {int(r): i for i, r in enumerate(refused)}
-        return _Chunk(ids, _records(frame), encoded, scores, thresholds, refused, place, answers, tasks)
-
-    def _finish(self, chunk: _Chunk, rows: range, provenance: Provenance) -> Iterator[Outcome]:
-        """Decode, score natively and check what the search found for some rows of a chunk."""
-        status = chunk.answers.number[:, 0]
-        searched = [chunk.place[r] for r in rows if r in chunk.place]
-        moved = [i for i in searched if _STATUSES[status[i]] != "none_found"]
-        changes = {i: self._changes(chunk, i) for i in moved}
-        reached = dict(zip(moved, self._native(chunk, changes), strict=True))
-        plans: dict[int, Plan] = {}
-        for i in moved:
-            if _STATUSES[status[i]] == "found":
-                certificate = self._certificate(chunk.answers.number[i])
-                assert certificate.cost is not None
-                after = chunk.records[chunk.refused[i]] | {c.feature: c.after for c in changes[i]}
-                row = {name: after[name] for name in after if name in self._shown}
-                plans[i] = Plan(changes[i], certificate.cost, reached[i], row, certificate)
-        self._check(chunk, plans)
-        for r in rows:
-            name, score, threshold = chunk.ids[r], float(chunk.scores[r]), float(chunk.thresholds[r])
-            if r not in chunk.place:
-                yield Outcome(name, "already_approved", None, self.shape, score, threshold, (), None, None, provenance)
-                continue
-            i = chunk.place[r]
-            plan, kind = plans.get(i), _STATUSES[status[i]]
-            yield Outcome(
-                id=name,
-                status=kind,
-                stage="score",
-                shape=self.shape,
-                score=score,
-                threshold=threshold,
-                plans=() if plan is None else (plan,),
-                certificate=self._certificate(chunk.answers.number[i]) if plan is None else None,
-                best_score=self._best_score(chunk, i, reached[i]) if kind == "none_exists" else None,
-                provenance=provenance,
-            )
-
-    def _changes(self, chunk: _Chunk, i: int) -> tuple[Change, ...]:
-        """Decode the values that the search gives the i-th refused row."""
-        r, values = int(chunk.refused[i]), chunk.answers.value[i]
-        rows = chunk.encoded.rows
-        changes = []
-        for j in np.flatnonzero((values != rows.value[r]) & (rows.movable[r] == 1)).tolist():
-            name, feature = self._problem.names[j], self._problem.features[j]
-            before = chunk.records[r][name]
-            changes.append(Change(name, before, _after(feature, float(values[j])), feature.unit, feature.label))
-        return tuple(changes)
-
-    def _certificate(self, number: np.ndarray) -> Certificate:
-        status, proven, cost, bound, nodes = (int(v) for v in number)
-        if status == 0:
-            gap = (cost - bound) / cost if cost else 0.0
-            return Certificate(bool(proven), cost / 1e6, bound / 1e6, gap, nodes, self.budget.nodes)
-        limit = float("inf") if status == 1 else bound / 1e6
-        return Certificate(bool(proven), None, limit, None, nodes, self.budget.nodes)
-
-    def _native(self, chunk: _Chunk, changes: Mapping[int, tuple[Change, ...]]) -> list[float]:
-        """Return the native scores of refused rows after their changes; `check_many` scores the raw values again."""
-        if not changes:
-            return []
-        matrix = chunk.encoded.matrix[chunk.refused[list(changes)]]
-        for u, those in enumerate(changes.values()):
-            for change in those:
-                j = self._problem.names.index(change.feature)
-                feature, to = self._problem.features[j], change.after
-                position = feature.position(to) if feature.listed else None
-                number = to if position is None else self._problem.scale[j][position]
-                matrix[u, self._problem.place[j]] = number
-        return [float(score) for score in self.model.score(matrix)]
-
-    def _check(self, chunk: _Chunk, plans: dict[int, Plan]) -> None:
-        rows = [int(chunk.refused[i]) for i in plans]
-        found = check_many(
-            list(plans.values()),
-            [chunk.records[r] for r in rows],
-            self.model,
-            self.policy,
-            self.population,
-            thresholds=[float(chunk.thresholds[r]) for r in rows],
-        )
-        for r, violations in zip(rows, found, strict=True):
-            if violations:
-                raise CheckFailed(f"the plan for applicant {chunk.ids[r]} fails its checks: {'; '.join(violations)}")
-
-    def _best_score(self, chunk: _Chunk, i: int, score: float) -> BestScore:
-        """Return the best score within reach: the native one of the row that has it, and its bound."""
-        proven, nodes = bool(chunk.answers.best_number[i, 0]), int(chunk.answers.best_number[i, 1])
-        bound = float(self.model.squash(np.array([chunk.answers.best[i, 1]]))[0])
-        return BestScore(score, score if proven else max(bound, score), proven, nodes)
-
-
-# ------------------------------------------------------------------------------------------------------------- searches
-
-
-class _EnsembleSearch:
-    """Rows through the kernels for tree ensembles."""
-
-    def __init__(self, problem: Problem, budget: Budget) -> None:
-        assert problem.forest is not None
-        self._problem, self._budget = problem, budget
-        self._eps = float(getattr(problem.model.core, "eps"))  # noqa: B009  (Trees, by construction)
-
-    def moves(self, encoded: Encoded) -> tuple[Any, ...]:
-        from .search.moves import build_moves
-
-        return tuple(build_moves(self._problem.space, encoded.rows, i) for i in range(len(encoded.matrix)))
-
-    def solve(self, batch: Batch, i: int, cut: float) -> Solved:
-        from .search.ensemble import solve_moves
-
-        p = self._problem
-        number, score, best = np.zeros(5, np.int64), np.zeros(2), np.zeros(2, np.int64)
-        solve_moves(
-            p.forest, p.space, batch.moves[i], p.max_changes, cut, self._eps, self._budget.nodes, 0, number, score, best
+        return Chunk(
+            ids, records_of(frame), encoded, scores, thresholds, refused, place, answers, tasks, _STRIDE
         )  # fmt: skip
-        status, proven, cost, bound, nodes = number.tolist()
-        return Solved(_STATUSES[status], bool(proven), cost, bound, nodes)
-
-    def run(self, encoded: Encoded, refused: np.ndarray, needed: np.ndarray, answers: _Answers, part: slice) -> None:
-        """Solve a part of the refused rows, into the answers."""
-        from .search.ensemble import solve_moves
-        from .search.moves import COST_LIMIT, build_moves
-
-        p, nodes = self._problem, self._budget.nodes
-        for k in range(*part.indices(len(refused))):
-            moves = build_moves(p.space, encoded.rows, int(refused[k]))
-            dear = np.flatnonzero(moves.cost > COST_LIMIT)
-            if len(dear):
-                name = p.names[int(np.searchsorted(moves.offset, dear[0], side="right")) - 1]
-                raise PolicyError(
-                    f"features.{name}: a move costs more than 2^40 micro-units. "
-                    "Give the feature bounds or a max_change, or lower its weight."
-                )
-            point = solve_moves(
-                p.forest, p.space, moves, p.max_changes, float(needed[k]), self._eps, nodes, min(nodes, _BEST_NODES),
-                answers.number[k], answers.best[k], answers.best_number[k],
-            )  # fmt: skip
-            answers.value[k] = moves.value[moves.offset[:-1] + point]
-
-
-def _search_for(problem: Problem, budget: Budget) -> Any:
-    return LinearSearch(problem, budget) if problem.forest is None else _EnsembleSearch(problem, budget)
 
 
 # --------------------------------------------------------------------------------------------------------------- pieces
@@ -543,13 +413,7 @@ def _require_agreement(model: Model, policy: Policy) -> None:
             )
 
 
-def _after(feature: Feature, value: float) -> Value:
-    """Return the value after a change as it will be printed and read; whole numbers as such."""
-    after = value if feature.levels is None else plain(feature.levels[int(value)])
-    return parse_value(format_value(after, feature), feature)
-
-
-def _finished(chunk: _Chunk) -> Iterator[range]:
+def _finished(chunk: Chunk) -> Iterator[range]:
     """Yield the rows of a chunk in order, each stretch as soon as its first row is searched.
 
     A row waits for its neighbours, so that they are scored and checked together, but not for long.
@@ -558,22 +422,16 @@ def _finished(chunk: _Chunk) -> Iterator[range]:
     while begin < end:
         stop, until = begin, None
         while stop < min(end, begin + _GATHERED):
-            if stop in chunk.place:
+            task = chunk.task(stop)
+            if task is not None:
                 try:
-                    chunk.tasks[chunk.place[stop]].result(None if until is None else max(0.0, until - time.monotonic()))
+                    task.result(None if until is None else max(0.0, until - time.monotonic()))
                 except TimeoutError:
                     break
             until = time.monotonic() + _LINGER if until is None else until
             stop += 1
         yield range(begin, stop)
         begin = stop
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Value]]:
-    """Rows as plain values by column name."""
-    names = [str(name) for name in frame.columns]
-    columns = [[plain(value) for value in frame.iloc[:, j].tolist()] for j in range(len(names))]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _processors() -> int:

@@ -356,7 +356,7 @@ def climb_to(case: Case, goal: Goal, position: np.ndarray, best: int) -> bool:
             break
         start = active.table[step_a, START]
         spent += cost_at(moves, active, step_a, step_p) - cost_at(moves, active, step_a, here_at[step_a])
-        changes += (step_p != start) - (here_at[step_a] != start)
+        changes += int(step_p != start) - int(here_at[step_a] != start)
         here_at[step_a] = step_p
         lawful = allowed(case, here_at)
         if spent >= best:

@@ -260,7 +260,7 @@ def _add_up(space: Space, rows: Rows, r: int, j: int, side: _Side) -> int:
             break
         k = cell_of(space, j, x)
         n = _note(space, side, n, j, start, x, k, index <= rows.last[r, j])
-        index += space.every[j]
+        index += int(space.every[j])
     return n
 
 
@@ -312,7 +312,7 @@ def _add_down(space: Space, rows: Rows, r: int, j: int, side: _Side) -> int:
             break
         k = cell_of(space, j, x)
         n = _note(space, side, n, j, start, x, k, index >= rows.first[r, j])
-        index -= space.every[j]
+        index -= int(space.every[j])
     return n
 
 
