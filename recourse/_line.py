@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .models.additive import Additive, Axis, Term
+from .models.additive import Additive, Axis, Pair, Term
 from .search.links import Links, unlinked
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def line_of(core: Additive, slots: Sequence[Slot], space: Space) -> Line:
         kind=np.concatenate(kinds),
         entry=entry,
         curved=curved,
-        pairs=_pairs(core, crossing, owner, axes, states, start),
+        pairs=_pairs(crossing, owner, axes, states, start),
         intercept=float(core.intercept),
         scale=float(core.scale),
         rounding=8.0 * (len(core.terms) + 6 * len(core.pairs) + 2) * core.unit,
@@ -100,7 +100,8 @@ def _states(core: Additive, slot: Slot, axes: Sequence[Axis]) -> _States:
             parts.append(np.where((a < 0) | (b < 0), np.nan, pair.values[a, b]))
         cells = [axis.at(x[axis.column]) for axis in axes]
         return _States(np.empty(0), _columns(parts, len(positions)), _columns(cells, len(positions)).astype(np.int64))
-    cuts = [part.edges for part in (*terms, *axes) if part.edges is not None]
+    cuts = [part.edges for part in terms if part.edges is not None]
+    cuts += [axis.edges for axis in axes if axis.edges is not None]
     edges = np.unique(np.concatenate([np.empty(0), *cuts]))
     low = np.append(np.nextafter(edges[0], -np.inf), edges) if len(edges) else np.zeros(1)
     x_grid = np.append(low, np.nan)
@@ -129,15 +130,13 @@ def _kinds(rows: np.ndarray) -> np.ndarray:
 
 
 def _pairs(
-    core: Additive,
-    crossing: Sequence[object],
+    pairs: Sequence[Pair],
     owner: dict[int, int],
     axes: Sequence[Sequence[tuple[int, int, Axis]]],
     states: Sequence[_States],
     start: np.ndarray,
 ) -> Links:
     """Return the pairs by feature; a state's cell lies at its number in all states, so that no offset is needed."""
-    pairs = [p for p in core.pairs if any(p is q for q in crossing)]
     if not pairs:
         return unlinked()
     cell_start = np.zeros((len(pairs), 2), np.int64)

@@ -207,6 +207,8 @@ def _walk(
     bends: Bends, room: _Room,
 ) -> tuple[_Room, int]:  # fmt: skip
     """Write the useful values of grid feature j on one side of the start, nearest first; return how many."""
+    if not space.has_grid[j]:
+        return _leap(line, space, rows, r, j, home, base, side, enough, room)
     before = rows.value[r, j]
     first, last = rows.first[r, j], rows.last[r, j]
     every = line.weight[j] * side > 0.0 or line.curved[j]
@@ -242,6 +244,39 @@ def _walk(
             index = _first_index_reaching(rows, r, j, line.edge[lowest + bin_], index, last)
         else:
             index = _first_index_reaching(rows, r, j, line.edge[lowest + bin_ - 1], first, index) - 1
+    return room, n
+
+
+@inner
+def _leap(
+    line: Line, space: Space, rows: Rows, r: int, j: int, home: np.ndarray, base: float, side: int, enough: float,
+    room: _Room,
+) -> tuple[_Room, int]:  # fmt: skip
+    """Write the nearest float32 of each bin on one side of the start; a feature without a grid has bins alone."""
+    before, lowest = rows.value[r, j], line.edge_start[j]
+    outward = np.float32(np.inf) if side > 0 else np.float32(-np.inf)
+    n_edges = line.edge_start[j + 1] - lowest
+    bin_ = _state(line, space, j, before) - line.state_start[j] + side
+    n = 0
+    while 0 <= bin_ <= n_edges:
+        limit = max(line.edge[lowest + bin_ - 1], rows.low[r, j]) if side > 0 else line.edge[lowest + bin_]
+        limit = limit if side > 0 else min(limit, np.nextafter(rows.high[r, j], np.inf))
+        x = np.float32(limit)
+        while (float(x) < limit or float(x) <= before) if side > 0 else (float(x) >= limit or float(x) >= before):
+            x = np.nextafter(x, outward)
+        while _is_code(space, j, float(x)):
+            x = np.nextafter(x, outward)
+        if float(x) > rows.high[r, j] if side > 0 else float(x) < rows.low[r, j]:
+            break
+        state = _state(line, space, j, float(x))
+        if state == line.state_start[j] + bin_:
+            room = _grown(room, n)
+            room.cost[n], room.value[n], room.state[n] = price(space, j, before, float(x)), float(x), state
+            room.gain[n] = _alone(line, home, j, state, _adds(line, j, float(x), state, 0.0) - base)
+            n += 1
+            if room.gain[n - 1] > enough:
+                break
+        bin_ += side
     return room, n
 
 
