@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import DataError, did_you_mean
+from .values import plain
 
 if TYPE_CHECKING:
     from .models.base import Column
@@ -112,7 +113,7 @@ def _zeros_and_ones(column: pd.Series, member: str, group: str) -> np.ndarray:
         missing = bool(pd.isna(value))
         raise DataError(
             f"column {member!r}, row {row}: expected 0 or 1 in the group {group!r}, "
-            f"got {'a missing value' if missing else repr(value)}. Correct the row."
+            f"got {'a missing value' if missing else repr(plain(value))}. Correct the row."
         )
     return values
 

@@ -283,9 +283,10 @@ class Problem:
             wrong = np.flatnonzero((said != approved) & ~column.isna().to_numpy(dtype=bool))
             if len(wrong):
                 ours = "approved" if approved[wrong[0]] else "denied"
+                theirs = _text(column.iloc[int(wrong[0])])
                 raise DataError(
                     f"column {decision.recorded_decision!r}, {_rows(frame, wrong)}: the lender recorded "
-                    f"{column.iloc[int(wrong[0])]!r}, but model, threshold and knock-outs say {ours}. "
+                    f"{theirs}, but model, threshold and knock-outs say {ours}. "
                     "Is this the model that decided, and the data that it saw?"
                 )
 
@@ -455,7 +456,7 @@ def build_problem(
         ]
         forest = join(trees, [slot.sources for slot in slots], thresholds, categorical)
     elif isinstance(cores[0], Additive):
-        weight = _linear(some, slots)
+        weight = _linear(cores[0], slots)
     space = lay_out(
         slots, thresholds, categorical, wiring, policy, population, shape=shape, box_steps=box_steps
     )  # fmt: skip
@@ -564,18 +565,21 @@ def _check_levels(slots: Sequence[Slot], categorical: np.ndarray, program: np.nd
                 )
 
 
-def _linear(models: Sequence[Model], slots: Sequence[Slot]) -> np.ndarray:
-    """Return the weights of a linear model on the features of the search."""
-    core = models[0].core
-    assert isinstance(core, Additive)
+def _linear(core: Additive, slots: Sequence[Slot]) -> np.ndarray | None:
+    """Return the weights of a linear model on the features of the search; None for one that is not."""
+    weighed = {term.column for term in core.terms if term.weight is not None}
     for slot in slots:
+        if not any(source.column in weighed for source in slot.sources):
+            continue
         if slot.feature.movable and not slot.feature.listed and slot.feature.step is None:
             raise PolicyError(
                 f"features.{slot.name}: a linear model tells every two numbers apart, so the feature needs a step. "
                 "Add for example `step = 1`."
             )
-    weights = np.asarray(core.weights, dtype=np.float64)
-    return np.array([sum(weights[s.column] for s in slot.sources) for slot in slots])
+    if not core.is_linear:
+        return None
+    weights = core.weights
+    return np.array([sum(weights[s.column] for s in slot.sources) for slot in slots], dtype=np.float64)
 
 
 # ------------------------------------------------------------------------------------------------------- once per row
