@@ -222,7 +222,7 @@ def _one(feature: Feature, start: float, out: Limits, k: int) -> None:
         at = _decimal(start)
         common = max(denominator, ratio(at)[1])
         unit = common // denominator * numerator
-        if max(abs(at) * common, common, unit) >= _EXACT:
+        if abs(at) * common >= _EXACT or max(common, unit) >= _EXACT:
             raise TooFine(k)
         out.origin[k], out.stride[k], out.scale[k] = int(at * common), unit, common
         far = (_EXACT - abs(int(at * common))) // unit

@@ -321,7 +321,7 @@ def test_columns_that_are_no_level_are_refused(columns: dict[str, list[Any]], wo
 def test_a_group_lacks_no_column() -> None:
     """A column that no model takes still belongs to its group."""
     problem = build_problem(model(random_trees(np.random.default_rng(0), (Column("car"),), n_trees=9)), ROUTED, NOBODY)
-    with pytest.raises(DataError, match="no column 'home' of the group 'purpose'. Did you mean 'hom'"):
+    with pytest.raises(DataError, match=r"no column 'home' of the group 'purpose'. Did you mean 'hom'"):
         problem.encode(grouped().rename(columns={"home": "hom"}))
 
 
@@ -591,7 +591,7 @@ def test_thresholds_by_column_are_checked(cell: float | None, words: str) -> Non
     assert problem.encode(frame).thresholds.tolist() == [0.25, 0.75]
     with pytest.raises(DataError, match=words):
         problem.encode(frame.assign(cut=[0.25, cell]))
-    with pytest.raises(DataError, match="no column 'cut', which decision.threshold needs"):
+    with pytest.raises(DataError, match=r"no column 'cut', which decision.threshold needs"):
         problem.encode(frame[["x"]])
 
 
@@ -628,6 +628,6 @@ def test_what_does_not_fit_is_named() -> None:
         build_problem(model(steps(x=[1.0])), policy({"x": {"kind": "category", "levels": ["a", "b"]}}), NOBODY)
     with pytest.raises(InputError, match="shape = 'cone' is none of 'point', 'box', 'orthant'"):
         build_problem(model(steps(x=[1.0])), policy(free), NOBODY, shape="cone")
+    told = {"kind": "number", "min": 0, "max": 9, "provide": {"cost": 1}}
     with pytest.raises(PolicyError, match=r"features.x.provide: .* need a step"):
-        told = {"kind": "number", "min": 0, "max": 9, "provide": {"cost": 1}}
         build_problem(model(steps(x=[1.0])), policy({"x": told}), NOBODY)
