@@ -96,6 +96,7 @@ class Place:
 
 Node = Number | Truth | Text | Name | Raw | Start | Apply | Stripped | As | Place
 
+WAIT = "wait"  # the months that a plan asks to wait: a name in every expression
 CONDITIONS = frozenset({"==", "<", "<=", "and", "or", "not", "in", "known"})
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from ._expression_nodes import Apply, As, Name, Node, Number, Raw, names_in, otherwise, stripped, substitute
+from ._expression_nodes import WAIT, Apply, As, Name, Node, Number, Raw, names_in, otherwise, stripped, substitute
+from ._expression_reading import read
 
 if TYPE_CHECKING:
     from .expression import Expression
@@ -45,12 +46,12 @@ def rule_nodes(policy: Policy) -> list[tuple[str, Node]]:
     found = []
     for rule in policy.expressions.rules:
         if rule.require is not None:
-            found.append((rule.name, states.over_actions(rule.require)))
+            found.append((rule.name, states.over_actions(rule.require.node)))
         elif rule.when is not None and rule.then is not None:
-            when, then = states.over_actions(rule.when), states.over_actions(rule.then)
+            when, then = states.over_actions(rule.when.node), states.over_actions(rule.then.node)
             found.append((rule.name, Apply("or", (Apply("not", (when,)), then))))
     for knockout, fires in zip(policy.decision.knockouts, policy.expressions.knockouts, strict=True):
-        found.append((knockout.name, Apply("not", (states.over_actions(fires),))))
+        found.append((knockout.name, Apply("not", (states.over_actions(fires.node),))))
     return found
 
 
@@ -61,11 +62,11 @@ class _States:
         self.policy = policy
         self.known: dict[str, Node] = {}
 
-    def over_actions(self, expression: Expression) -> Node:
+    def over_actions(self, node: Node) -> Node:
         """Return an expression with the states of its features written out."""
-        states = {name: self.state(name) for name in sorted(names_in(expression.node)) if name in self.policy.features}
+        states = {name: self.state(name) for name in sorted(names_in(node)) if name in self.policy.features}
         follow = {name: state for name, state in states.items() if state != Raw(name)}
-        return substitute(expression.node, follow, self.policy.features)
+        return substitute(node, follow, self.policy.features)
 
     def state(self, name: str) -> Node:
         """Return a feature's state; `Raw(name)` is what is chosen for it."""
@@ -75,25 +76,27 @@ class _States:
 
     def worked_out(self, name: str) -> Node:
         """Return what is chosen or follows, then what time adds, then what applying again does."""
-        feature, read = self.policy.features[name], self.policy.expressions
-        if name in read.values:
-            return self.as_value(name, read.values[name])
-        state = self.as_value(name, read.effects[name]) if name in read.effects else Raw(name)
+        feature, said = self.policy.features[name], self.policy.expressions
+        if name in said.values:
+            return self.as_value(name, said.values[name])
+        state = self.as_value(name, said.effects[name]) if name in said.effects else Raw(name)
         passed = self.passed(feature)
         if passed is not None:
             state = otherwise(Apply("+", (stripped(name, state, self.policy.features), passed)), state)
-        if name in read.reapply:
-            again = read.reapply[name]
+        if name in said.reapply:
+            again = said.reapply[name]
             if again.operator is None:
                 return self.as_value(name, again.expression)
             number = stripped(name, state, self.policy.features)
-            moved = Apply(again.operator, (number, self.over_actions(again.expression)))
+            text = again.expression.text
+            size = read(text, self.policy.features, (WAIT,), keep_codes=False)  # a code is no size
+            moved = Apply(again.operator, (number, self.over_actions(size.node)))
             state = Apply("if", (Apply("known", (number,)), moved, state))
         return state
 
     def as_value(self, name: str, expression: Expression) -> Node:
         """Return what an expression gives as a value of a feature."""
-        node = self.over_actions(expression)
+        node = self.over_actions(expression.node)
         return node if self.policy.features[name].levels is None else As(name, node)
 
     def passed(self, feature: Feature) -> Node | None:
@@ -102,7 +105,7 @@ class _States:
             return None
         gone: Node = Number(float(self.policy.after_months))
         if self.policy.time is not None:
-            gone = Apply("max", (Name("wait"), gone)) if self.policy.after_months else Name("wait")
+            gone = Apply("max", (Name(WAIT), gone)) if self.policy.after_months else Name(WAIT)
         tick = Fraction(feature.tick)  # exact: the months times the decimal are rounded once, by the division
         if tick.numerator != 1:
             gone = Apply("*", (gone, Number(float(tick.numerator))))
