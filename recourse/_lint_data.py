@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 def features_alone(policy: Policy) -> Iterator[Finding]:
-    if not policy.movable:
+    """Yield what can be read off single features."""
+    if not policy.movable and policy.time is None:
         yield warning(
             None,
             "nothing is actionable: no feature has the role action, so no applicant has a plan. Free at least one.",
@@ -48,7 +49,10 @@ def _no_value(feature: Feature) -> bool:
 
 
 def against_data(policy: Policy, table: pd.DataFrame) -> Iterator[Finding]:
+    """Yield where single columns are not what the policy says."""
     for name, feature in policy.features.items():
+        if name in policy.groups.columns or (feature.role == "derived" and name not in table.columns):
+            continue  # columns of their own, or computed
         if name not in table.columns:
             yield error(name, f"the data has no column {name!r}.{did_you_mean(name, table.columns)}")
         elif feature.listed:

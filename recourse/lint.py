@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ._columns import number_text
 from ._lint_data import against_data, features_alone
 from ._lint_finding import Finding, error, warning
+from ._lint_language import (
+    codes_never_met,
+    expressions_on_rows,
+    group_columns,
+    language_alone,
+    named_columns,
+    provided_never,
+    with_derived,
+)
 from ._lint_model import against_model, score_range, used_columns, with_bounds
 from .errors import InputError
 from .models.frames import encode_frame
+from .models.trees import Trees
 from .policy import check_costs
-from .population import Population, as_pandas
+from .population import Population, as_pandas, read_numbers
 
 if TYPE_CHECKING:
     from .models.base import Model
@@ -41,7 +52,8 @@ def lint_policy(policy: Policy, *, frame: Any = None, model: Model | None = None
 
     Examples
     --------
-    >>> import pandas as pd
+    >>> import numpy as np
+    import pandas as pd
     >>> from recourse.policy import Policy
     >>> policy = Policy.model_validate(
     ...     {"decision": {"threshold": 0.5}, "features": {"incme": {"kind": "number", "step": 500}}}
@@ -51,9 +63,10 @@ def lint_policy(policy: Policy, *, frame: Any = None, model: Model | None = None
     error: incme: the data has no column 'incme'. Did you mean 'income'?
     """
     table = None if frame is None else as_pandas(frame)
-    found = [*features_alone(policy)]
+    found = [*features_alone(policy), *language_alone(policy)]
     if table is not None:
-        found += against_data(policy, table)
+        for part in (against_data, group_columns, named_columns, codes_never_met, provided_never):
+            found += part(policy, table)
     if model is not None:
         found += against_model(policy, model, table)
     if table is not None and not any(finding.level == "error" for finding in found):
@@ -64,7 +77,8 @@ def lint_policy(policy: Policy, *, frame: Any = None, model: Model | None = None
 
 
 def _as_a_whole(policy: Policy, table: pd.DataFrame, model: Model | None) -> Iterator[Finding]:
-    """What can only be said when every column is readable: prices, and whether the threshold can be met."""
+    """What can only be said when every column is readable: expressions, prices, and whether the threshold is met."""
+    yield from expressions_on_rows(policy, table)
     try:
         check_costs(policy, Population.from_frame(table, policy))
     except InputError as fault:
@@ -72,24 +86,36 @@ def _as_a_whole(policy: Policy, table: pd.DataFrame, model: Model | None) -> Ite
     if model is None:
         return
     try:
-        matrix = encode_frame(table, model.columns)
+        matrix = encode_frame(with_derived(policy, table), model.columns)
     except InputError as fault:
         yield error(None, str(fault))
         return
-    ends = score_range(model, with_bounds(policy, model, matrix))
-    if ends is None:
+    yield from _within_reach(policy, table, model, matrix)
+
+
+def _within_reach(policy: Policy, table: pd.DataFrame, model: Model, matrix: np.ndarray) -> Iterator[Finding]:
+    """Say if no score reaches the threshold, or if every score does."""
+    follows = {column.name for column in model.columns} & policy.changing - set(policy.movable)
+    if follows and not isinstance(model.core, Trees):
+        return  # these go where no column's range tells
+    ends, threshold = score_range(model, with_bounds(policy, model, matrix)), policy.decision.threshold
+    if policy.threshold_column is not None:
+        thresholds = read_numbers(table[policy.threshold_column], policy.threshold_column)
+    else:
+        thresholds = np.array([threshold]) if isinstance(threshold, float) else np.empty(0)
+    if ends is None or not len(thresholds):
         return
-    low, high = ends
-    wanted = policy.decision.threshold + policy.decision.margin
-    if high < wanted:
+    (low, high), least, most = ends, float(thresholds.min()), float(thresholds.max())
+    if high < least + policy.decision.margin:
+        wanted = number_text(least + policy.decision.margin)
         yield error(
             None,
-            f"no applicant can reach threshold + margin = {number_text(wanted)}: the model's scores end at {high:.4g}. "
+            f"no applicant can reach threshold + margin = {wanted}: the model's scores end at {high:.4g}. "
             "Lower the threshold.",
         )
-    elif low >= policy.decision.threshold:
+    elif low >= most:
         yield warning(
             None,
             f"every applicant is approved: the model's scores begin at {low:.4g}, at or above the threshold "
-            f"{number_text(policy.decision.threshold)}.",
+            f"{number_text(most)}.",
         )

@@ -217,6 +217,14 @@ class Policy(Part):
         """The column of the data that holds each applicant's threshold; None if it is a number or an expression."""
         return column_of(self.decision.threshold, self.features)
 
+    @property
+    def other_columns(self) -> tuple[str, ...]:
+        """Columns of the data that the policy names beside its features: those of groups, and of the decision."""
+        decision = self.decision
+        named = [self.threshold_column, decision.recorded_score, decision.recorded_decision]
+        members = [column for columns in self.groups.columns.values() for column in columns]
+        return tuple(dict.fromkeys([*members, *(name for name in named if name is not None)]))
+
     @cached_property
     def movable(self) -> tuple[str, ...]:
         """Names of the features that a plan may change, in the policy's order."""

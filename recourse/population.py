@@ -109,9 +109,14 @@ class Population:
         if policy is None:
             columns = {name: _summarise_untold(table[name], name) for name in table.columns}
             return cls(len(table), {name: summary for name, summary in columns.items() if summary is not None})
-        told = dict[str, Summary]()
+        from .grouping import groups_of
+
+        told, groups = dict[str, Summary](), groups_of(policy)
         for name, feature in policy.features.items():
             if feature.role == "protected":
+                continue
+            if name in groups:
+                told[name] = _summarise_positions(groups[name].read(table), 0, feature)
                 continue
             if name not in table.columns:
                 if feature.movable:
@@ -281,11 +286,16 @@ def _summarise(column: pd.Series[Any], name: str, feature: Feature) -> Summary:
     if feature.levels is None:
         return summarise_numbers(read_numbers(column, name), feature.code_values)
     positions = read_positions(column, name, feature, strict=feature.movable and feature.kind == "ordinal")
+    return _summarise_positions(positions, int(column.isna().sum()), feature)
+
+
+def _summarise_positions(positions: np.ndarray, n_missing: int, feature: Feature) -> Summary:
+    assert feature.levels is not None
     known = positions[~np.isnan(positions)].astype(np.int64)
     counts = np.bincount(known, minlength=len(feature.levels))
     levels = {str(level): int(count) for level, count in zip(feature.levels, counts, strict=True)}
     numbers_ = positions if feature.kind != "category" else np.empty(0)
-    return summarise_numbers(numbers_, (), n=len(known), n_missing=int(column.isna().sum()), levels=levels)
+    return summarise_numbers(numbers_, (), n=len(known), n_missing=n_missing, levels=levels)
 
 
 def _summarise_untold(column: pd.Series[Any], name: str) -> Summary | None:

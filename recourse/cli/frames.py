@@ -117,7 +117,7 @@ def _one_of_each(names: Sequence[str], path: Path) -> None:
 
 
 def typed(frame: pd.DataFrame, policy: Policy, model: Model | None = None) -> pd.DataFrame:
-    """Return the columns that the policy or the model has, with text read as what they expect there.
+    """Return the columns that the policy or the model names, with text read as what they expect there.
 
     A column whose levels are text stays text (``01`` is not 1, and ``NA`` may be a level); any other becomes numbers,
     where ``NA``, ``NaN``, ``null`` and the empty cell are missing. A cell that is no number stays as it is: whoever
@@ -128,6 +128,8 @@ def typed(frame: pd.DataFrame, policy: Policy, model: Model | None = None) -> pd
         levels = {column.name: column.levels for column in model.columns}
     for name, feature in policy.features.items():
         levels[name] = (feature.levels or (0, 1)) if feature.listed else levels.get(name)
+    for name in policy.other_columns:
+        levels.setdefault(name, None)
     return pd.DataFrame(
         {name: _column(frame[name], levels[name]) for name in map(str, frame.columns) if name in levels},
         index=frame.index,
