@@ -85,7 +85,7 @@ class _Reader:
                 return Read(Apply(_OPERATORS[type(operator)], (self.number(left), self.number(right))), "number")
             case ast.UnaryOp(ast.USub(), operand):
                 value = self.number(operand)
-                negative = Number(-value.value) if isinstance(value, Number) else Apply("negative", (value,))
+                negative = Number(0.0 - value.value) if isinstance(value, Number) else Apply("negative", (value,))
                 return Read(negative, "number")
             case ast.UnaryOp(ast.UAdd(), operand):
                 return Read(self.number(operand), "number")

@@ -107,9 +107,12 @@ def conditions(draw: st.DrawFn, depth: int = 3) -> str:
         other = pick(f'months {equal} "-9"', f"months {within} [-7, 0, '5']", f"mixed {equal} 1", f'mixed {equal} "a"')
         return f"({other})"
     if form <= 8:
-        return f"({draw(numbers(depth - 1))} {sign} {draw(numbers(depth - 1))})"
+        left = draw(numbers(depth - 1))
+        left = f"abs({left})" if sign in ("==", "!=") else left  # a number that is no level is refused
+        return f"({left} {sign} {draw(numbers(depth - 1))})"
     if form == 9:
-        return f"({draw(texts(min(depth, 2)))} {equal} {draw(texts(min(depth, 2) - 1))})"
+        sides = draw(st.permutations([draw(texts(min(depth, 2))), draw(texts(0))]))
+        return f"({sides[0]} {equal} {sides[1]})"
     if form == 10:
         return f"(not {draw(conditions(depth - 1))})"
     if form == 11:
