@@ -82,7 +82,7 @@ def read(estimator: Any, wanted: Wanted) -> Model:
 
 
 def frame_of(columns: tuple[Column, ...], matrix: np.ndarray) -> pd.DataFrame:
-    """Return the raw rows of a matrix: levels as texts, one that nobody has seen for the code beyond them."""
+    """Return the raw rows of a matrix; for the code beyond a column's levels a text that nobody has seen."""
     import pandas as pd
 
     matrix = np.asarray(matrix, dtype=np.float64)
@@ -91,9 +91,10 @@ def frame_of(columns: tuple[Column, ...], matrix: np.ndarray) -> pd.DataFrame:
         if column.levels is None:
             out[column.name] = matrix[:, j]
             continue
-        texts = np.array([*map(str, column.levels), _UNSEEN, None], dtype=object)
+        spelt = np.empty(len(column.levels) + 2, dtype=object)
+        spelt[:] = [*column.levels, _UNSEEN, None]
         known = ~np.isnan(matrix[:, j])
-        out[column.name] = texts[np.where(known, np.nan_to_num(matrix[:, j]), len(texts) - 1).astype(np.int64)]
+        out[column.name] = spelt[np.where(known, np.nan_to_num(matrix[:, j]), len(spelt) - 1).astype(np.int64)]
     return pd.DataFrame(out)
 
 

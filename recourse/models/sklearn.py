@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import DataError, ModelError, UnsupportedModel
 from .base import Model, Score, Wanted, fingerprint
 from .selfcheck import Native, self_check
+from .scorecard import is_binned
 from .sklearn_files import load_pickle, load_skops
 from .sklearn_hist import read_hist_gradient_boosting
 from .sklearn_linear import check_linear, read_linear
@@ -76,7 +77,8 @@ def read(estimator: Any, wanted: Wanted) -> Model:
     ('sklearn.LogisticRegression', 'income', True)
     """
     if type(estimator).__name__ in ROUTES:
-        module = import_module(f".{ROUTES[type(estimator).__name__]}", __package__)
+        route = "scorecard" if is_binned(estimator) else ROUTES[type(estimator).__name__]
+        module = import_module(f".{route}", __package__)
         model: Model = module.read(estimator, wanted)
         return model
     name = f"sklearn.{type(estimator).__name__}"
