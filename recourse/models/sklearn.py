@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import DataError, ModelError, UnsupportedModel
 from .base import Model, Score, Wanted, fingerprint
-from .selfcheck import Native, self_check
 from .scorecard import is_binned
+from .selfcheck import Native, self_check
 from .sklearn_files import load_pickle, load_skops
 from .sklearn_hist import read_hist_gradient_boosting
 from .sklearn_linear import check_linear, read_linear
