@@ -34,7 +34,7 @@ def features_alone(policy: Policy) -> Iterator[Finding]:
                 name, 'sounds like a protected characteristic, but is an action. Is role = "protected" meant?'
             )
         if feature.levels is not None:
-            if not any(feature.targets(p) for p in range(len(feature.levels))):
+            if feature.provide is None and not any(feature.targets(p) for p in range(len(feature.levels))):
                 yield warning(name, "its moves lead nowhere: no level reaches another. Add moves, or make it fixed.")
         elif feature.step is not None and feature.step_from == "zero" and _no_value(feature):
             low, high = number_text(feature.min or 0.0), number_text(feature.max or 0.0)
