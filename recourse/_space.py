@@ -33,11 +33,17 @@ class Slot:
     sources: tuple[Source, ...]  # the models' columns that it fills; none where only expressions read it
     levels: tuple[str | int | float | bool, ...] | None  # the policy's, else those of a model's category
     per_change: float
+    copies: int = -1  # the feature whose chosen value this one shows to trees, where that one's own state is another
 
     @property
     def listed(self) -> bool:
         """Whether values are positions in `levels`."""
         return self.levels is not None
+
+    @property
+    def chosen(self) -> bool:
+        """Whether a plan chooses its value."""
+        return self.feature.movable or self.name == WAIT
 
     @property
     def known(self) -> np.ndarray:

@@ -47,12 +47,15 @@ def wire(policy: Policy, slots: Sequence[Slot]) -> Wiring:
     program = np.full(len(slots), -1, np.int64)
     every = np.zeros(len(slots), np.uint8)
     scored = [j for j, slot in enumerate(slots) if slot.sources and slot.name in nodes]
+    copies = [j for j, slot in enumerate(slots) if slot.copies >= 0]
     if not scored and not rules:
         none = np.empty(0, np.int64)
         return Wiring(program, np.zeros(1, np.int64), none, none, every, nothing(len(slots)))
     compiler = _compiler(policy, order)
     for j in scored:
         program[j] = compiler.add(nodes[order[j]])
+    for j in copies:
+        program[j] = compiler.add(_raw(order[slots[j].copies]))
     rule = np.array([compiler.add(node) for node in rules], np.int64)
     programs = compiler.programs()
     reads = [compiler.reads(k) for k in range(len(programs.start) - 1)]
@@ -72,6 +75,12 @@ def nothing(n: int) -> Programs:
     """Return no programs at all, over n features."""
     none, numbers = np.empty(0, np.int64), np.empty(0)
     return Programs(np.zeros(1, np.int64), none.astype(np.int32), none, numbers, np.zeros(n + 1, np.int64), numbers, 1)
+
+
+def _raw(name: str) -> Node:
+    from .expression import Raw
+
+    return Raw(name)
 
 
 def _rules(policy: Policy) -> list[Node]:

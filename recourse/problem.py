@@ -10,7 +10,8 @@ import numpy as np
 
 from ._forest import Source, join, thresholds_of
 from ._limits import LARGEST, TooFine, limits
-from ._space import SHAPES, WAIT, Slot, cells_of, lay_out, level_numbers
+from ._space import SHAPES, WAIT, Slot, Wiring, cells_of, lay_out, level_numbers
+from ._tabulated import Alone, Tabulated, alone, divided, with_rounding
 from ._wiring import Present, present, readers, refuse_mismatch, wire
 from .errors import DataError, InputError, PolicyError, UnknownFeature, did_you_mean
 from .grouping import Group, groups_of
@@ -72,6 +73,8 @@ class Problem:
     space: Space
     forest: Forest | None  # all models' trees; None for a single additive model that is searched as such
     weight: np.ndarray | None  # float64[n] of a linear model, per unit of the feature's number
+    tabulated: Tabulated | None  # what additive models among others add, for each applicant alone: see `alone`
+    slack: np.ndarray  # float64[n_models], bound on |our raw score - the library's|; 0 where ours is exact
     max_changes: int
     present: Present | None
 
@@ -115,9 +118,8 @@ class Problem:
         whole = [np.full((n_rows, n), v, np.int64) for v in (0, 0, 1, 0, -1, 0, -1)]
         real = [np.full((n_rows, n), v) for v in (-LARGEST, LARGEST, -LARGEST, LARGEST)]
         for j, slot in enumerate(self.slots):
-            x = value[:, j] = self._values(frame, slot, matrices)
-            if slot.sources:
-                cell[:, j] = self._cells(j, slot, x, matrices)
+            x = value[:, j] = value[:, slot.copies] if slot.copies >= 0 else self._values(frame, slot, matrices)
+            cell[:, j] = self._cells(j, slot, x, matrices)
             if slot.name != WAIT and not slot.feature.movable:
                 continue
             movable[:, j], start = self._start(j, slot, x)
@@ -157,6 +159,14 @@ class Problem:
         if self.present is not None and seen is not None:
             knocked = self.present.knocked(seen)
         return Encoded(matrices, rows, self._thresholds(frame, seen), knocked)
+
+    def alone(self, encoded: Encoded, r: int) -> Alone:
+        """Return the problem of row r where additive models are `tabulated`; its own row is number 0.
+
+        Points within `slack` of a cut are the library's to decide: search with the cuts lowered by it; if the library
+        refuses what is found, search again with the cuts raised by it, and the first cost is still a bound.
+        """
+        return alone(self, encoded, r)
 
     # ------------------------------------------------------------------------------------------------- after a search
 
@@ -335,11 +345,11 @@ class Problem:
         return _read(frame, slot.name, slot.feature, slot.group)
 
     def _cells(self, j: int, slot: Slot, x: np.ndarray, matrices: tuple[np.ndarray, ...]) -> np.ndarray:
-        if self.space.categorical[j]:
+        if self.space.categorical[j] or (slot.listed and not slot.sources):
             return cells_of(np.empty(0), True, x)
-        source = slot.sources[0]
         thresholds = self.space.threshold[self.space.threshold_start[j] : self.space.threshold_start[j + 1]]
-        return cells_of(thresholds, False, matrices[source.model][:, source.column])
+        source = slot.sources[0] if slot.sources else None
+        return cells_of(thresholds, False, x if source is None else matrices[source.model][:, source.column])
 
     def _start(self, j: int, slot: Slot, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which rows have a choice, and the numbers that grids and limits are counted from (NaN: none)."""
@@ -415,6 +425,7 @@ def build_problem(
     *,
     shape: str = "point",
     box_steps: int = 5,
+    as_trees: bool = False,
 ) -> Problem:
     """Check models and a policy against each other, and lay out what all applicants share.
 
@@ -428,6 +439,8 @@ def build_problem(
         What a plan promises.
     box_steps : int
         How many grid steps a box reaches past each stated value.
+    as_trees : bool
+        Search a single additive model as trees even where it could be searched as such.
 
     Raises
     ------
@@ -445,21 +458,34 @@ def build_problem(
     slots = _slots(some, policy)
     categorical = np.array([_is_categorical(slot, some) for slot in slots], np.uint8)
     wiring = wire(policy, slots)
-    _check_levels(slots, categorical, wiring.program)
     cores = [model.core for model in some]
-    trees = [core for core in cores if isinstance(core, Trees)]
-    forest = weight = None
+    read = [core for core in cores if isinstance(core, Trees | Additive)]
     thresholds = [np.empty(0)] * len(slots)
-    if len(trees) == len(cores):
+    forest = weight = tabulated = None
+    slack = np.zeros(len(some))
+    if len(read) < len(cores):
+        pass  # a black box is asked, not searched
+    elif isinstance(read[0], Additive) and not as_trees and _is_line(some, slots, wiring, shape):
+        weight = _linear(read[0], slots)
+    else:
+        if any(isinstance(core, Additive) for core in read):  # whose levels differ where no threshold parts them
+            categorical |= np.array([slot.listed for slot in slots], np.uint8)
+        _check_levels(slots, categorical, wiring.program)
+        trees, rest = divided(read, slots, wiring)
+        copied = rest.shadowed(wiring)
+        if copied:
+            slots = (*slots, *(_copy(slots, j) for j in copied))
+            categorical, wiring = np.append(categorical, categorical[copied]), wire(policy, slots)
         thresholds = [
-            np.empty(0) if categorical[j] else thresholds_of(trees, slot.sources) for j, slot in enumerate(slots)
+            np.empty(0) if sets else thresholds_of(trees, slot.sources)
+            for sets, slot in zip(categorical, slots, strict=True)
         ]
         forest = join(trees, [slot.sources for slot in slots], thresholds, categorical)
-    elif isinstance(cores[0], Additive):
-        weight = _linear(cores[0], slots)
-    space = lay_out(
-        slots, thresholds, categorical, wiring, policy, population, shape=shape, box_steps=box_steps
-    )  # fmt: skip
+        forest, slack = with_rounding(forest, rest, np.zeros(len(cores)))
+        if rest.constant or rest.tables:
+            tabulated = rest
+            wiring.every[list(rest.smooth)] = 1
+    space = lay_out(slots, thresholds, categorical, wiring, policy, population, shape=shape, box_steps=box_steps)
     limit = policy.cost.max_changes
     return Problem(
         models=some,
@@ -469,6 +495,8 @@ def build_problem(
         space=space,
         forest=forest,
         weight=weight,
+        tabulated=tabulated,
+        slack=slack,
         max_changes=len(slots) if limit is None else limit,
         present=present(policy, [slot.name for slot in slots]),
     )
@@ -524,6 +552,13 @@ def _slot(
     return Slot(name, feature, group, sources, levels, float(per_change))
 
 
+def _copy(slots: Sequence[Slot], j: int) -> Slot:
+    """Return a feature that shows what is chosen for feature j, to trees that would see its state."""
+    slot = slots[j]
+    fixed = Feature(kind="number", role="fixed")
+    return Slot(f"{slot.name} as chosen", fixed, None, (), slot.levels, 0.0, copies=j)
+
+
 def _table(
     name: str, feature: Feature, group: Group | None, column: Column, levels: tuple[Any, ...] | None
 ) -> np.ndarray | None:
@@ -563,6 +598,13 @@ def _check_levels(slots: Sequence[Slot], categorical: np.ndarray, program: np.nd
                     f"features.{slot.name}: the model treats it as a category, and the policy computes its number. "
                     "Number its levels 0, 1, ..., or let the model take it as a number."
                 )
+
+
+def _is_line(models: Sequence[Model], slots: Sequence[Slot], wiring: Wiring, shape: str) -> bool:
+    """Whether there is but one model, and nothing that the search for additive ones does not know."""
+    coupled = bool(len(wiring.rule)) or bool((wiring.program >= 0).any())
+    provided = any(slot.feature.movable and slot.feature.provide is not None for slot in slots)
+    return len(models) == 1 and shape == "point" and not coupled and not provided
 
 
 def _linear(core: Additive, slots: Sequence[Slot]) -> np.ndarray | None:
