@@ -216,6 +216,8 @@ def _kind(path: Path, content: bytes) -> str:
         )
     if expected == "pickle":
         return "pickle"  # joblib files may be compressed: their first bytes say nothing
+    if path.suffix.lower() == ".json" and seen == "catboost":
+        return seen
     if expected == "onnx" and seen is None:
         return "onnx"  # a protocol buffer has no magic number
     if seen is None:
@@ -229,8 +231,9 @@ def _kind(path: Path, content: bytes) -> str:
 
 def _sniff(content: bytes) -> str | None:
     head = content[:4096].lstrip()
-    if head[:1] == b"{":
-        return "xgboost"  # JSON, or UBJSON whose objects open with the same brace
+    if head[:1] == b"{":  # JSON, or UBJSON whose objects open with the same brace
+        first_key = head[1:].lstrip()
+        return "catboost" if first_key.startswith((b'"features_info"', b'"ctr_data"')) else "xgboost"
     if head.startswith((b"tree\n", b"tree\r\n")):
         return "lightgbm"
     if content.startswith(b"PK\x03\x04"):
