@@ -297,6 +297,8 @@ def _derive(
         found += [f"the rule {name!r} is broken" for name in state.broken_rules(policy, reached, candidate.now)]
         found += [f"the knock-out {name!r} fires" for name in state.knockouts(policy, reached, candidate.now)]
         candidate.after = state.columns(policy, reached, row)
+    if not plan.changes and all(row.get(name) == value for name, value in candidate.after.items()):
+        found.append("the plan changes nothing")  # else applying again changes something by itself
     found += _row(plan, candidate.after, required, changes)
     found += _certificate(plan.certificate, plan.cost)
     if shape != "point" or plan.region is not None:
@@ -314,8 +316,6 @@ def _reached(chosen: Mapping[str, Value], candidate: _Candidate, policy: Policy)
 
 def _counts(plan: Plan, policy: Policy) -> Iterator[str]:
     names = [change.feature for change in plan.changes]
-    if not names:
-        yield "the plan changes nothing"
     if len(set(names)) < len(names):
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"{name}: changed more than once"
