@@ -169,7 +169,7 @@ def purposes(draw: st.DrawFn, library: str) -> Block:
     if draw(st.booleans()):
         feature["moves"] = {levels[0]: levels[1:], levels[1]: [levels[0]]}
     return Block(
-        {name: (0, 1) for name in members},
+        dict.fromkeys(members, (0, 1)),
         {"purpose": feature},
         conditions=('purpose != "car"', 'purpose == start.purpose or purpose == "home"'),
         together=tuple(together),
@@ -184,7 +184,7 @@ def arrears(draw: st.DrawFn, library: str) -> Block:
     together = [tuple(int(j < k) for j in range(len(members))) for k in range(len(members) + 1)]
     feature = {"kind": "ordinal", "change": draw(st.sampled_from(["down", "any"]))}
     return Block(
-        {name: (0, 1) for name in members},
+        dict.fromkeys(members, (0, 1)),
         {"late": feature},
         counted=("late",),
         conditions=("late <= 1", "start.late - late <= 1"),
