@@ -19,7 +19,7 @@ def fill_in_levels(data: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(features, dict) or groups is None:
         return data
     filled = dict(features)
-    for form in ("one_hot", "thermometer"):
+    for form, kind in (("one_hot", "category"), ("thermometer", "ordinal")):
         table = groups.get(form) if isinstance(groups, dict) else getattr(groups, form, None)
         for name, columns in (table if isinstance(table, dict) else {}).items():
             feature = filled.get(name)
@@ -27,7 +27,9 @@ def fill_in_levels(data: dict[str, Any]) -> dict[str, Any]:
                 feature = feature.model_dump(exclude_defaults=True)
                 if feature.get("levels") is None:
                     feature.pop("step", None)  # the 1 that whole numbers have
-            if isinstance(feature, dict) and isinstance(columns, list | tuple) and feature.get("levels") is None:
+            if not isinstance(feature, dict) or not isinstance(columns, list | tuple):
+                continue  # what is wrong with these is said elsewhere
+            if feature.get("levels") is None and feature.get("kind") == kind:
                 levels = tuple(columns) if form == "one_hot" else tuple(range(len(columns) + 1))
                 filled[name] = {**feature, "levels": levels}
     return {**data, "features": filled}

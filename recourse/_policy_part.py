@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 
 from ._policy_explain import explain
 from ._policy_values import Level, read_level, read_number, read_sequence, read_step, read_text, read_whole
@@ -18,7 +18,10 @@ else:
 Number = Annotated[float, BeforeValidator(read_number)]
 Size = Annotated[float, Field(ge=0), BeforeValidator(read_number)]
 Step = Annotated[
-    Decimal, BeforeValidator(read_step), WithJsonSchema({"type": "number", "exclusiveMinimum": 0}, mode="validation")
+    Decimal,
+    BeforeValidator(read_step),
+    PlainSerializer(lambda step: int(step) if step == int(step) else float(step), when_used="json"),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0}, mode="validation"),
 ]
 Whole = Annotated[int, Field(ge=0), BeforeValidator(read_whole)]
 Text = Annotated[str, BeforeValidator(read_text)]

@@ -23,7 +23,7 @@ class Rule(Part):
     'when education > start.education, then wait >= 24'
     """
 
-    name: Text
+    name: Text = ""
     """What the rule is called where it is reported; its text unless given."""
     when: Text | None = None
     """The condition under which `then` must hold."""
