@@ -82,8 +82,13 @@ def self_check(name: str, trees: Trees, native: Native) -> str:
     return f"{max(1, n_probes):,} probes equal ({', '.join([*parts, 'raw scores', 'scores'])})"
 
 
-def probes(trees: Trees, rng: np.random.Generator, *, missing: bool = True) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yield ``(first, last, matrix)``: rows that reach every reachable split of trees ``first:last``."""
+def probes(
+    trees: Trees, rng: np.random.Generator, *, missing: bool | np.ndarray = True
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield ``(first, last, matrix)``: rows that reach every reachable split of trees ``first:last``.
+
+    `missing` says whether values may be missing, for all columns or for each.
+    """
     sizes = np.diff(np.append(trees.roots, len(trees.feature)))
     sizes = np.where(sizes > 0, sizes, len(trees.feature))
     pools = _pools(trees)
@@ -114,11 +119,11 @@ class _Cells:
 
 
 def _descend(
-    trees: Trees, first: int, last: int, pools: _Pools, rng: np.random.Generator, *, missing: bool
+    trees: Trees, first: int, last: int, pools: _Pools, rng: np.random.Generator, *, missing: bool | np.ndarray
 ) -> np.ndarray:
     d = len(trees.columns)
     places = np.full(d, -1)
-    levels = [len(c.levels) for c in trees.columns if c.levels is not None]
+    levels = [c.n_codes for c in trees.columns if c.levels is not None]
     places[[j for j, c in enumerate(trees.columns) if c.levels is not None]] = np.arange(len(levels))
     k = last - first
     limit = float(np.finfo(np.float32 if trees.cast_single else np.float64).max)
