@@ -77,7 +77,7 @@ class Compiler:
     >>> compiler.add(parse("debt / income <= 0.4", features)), compiler.reads(0)
     (0, (0, 1))
     >>> compiler.programs().depth
-    2
+    5
     """
 
     def __init__(self, features: Mapping[str, Feature], order: Sequence[str]) -> None:
@@ -124,7 +124,7 @@ class Compiler:
         from .search.programs import Programs
 
         codes = [self._features[name].code_values if name in self._features else () for name in self._order]
-        flat = [instruction for program in self._programs for instruction in program]
+        flat = [instruction for program in self._programs for instruction in _linked(program)]
         return Programs(
             start=np.cumsum([0, *map(len, self._programs)], dtype=np.int64),
             op=np.array([code for code, _ in flat], dtype=np.int32),
@@ -132,7 +132,7 @@ class Compiler:
             constant=np.array(self._constants, dtype=np.float64),
             code_start=np.cumsum([0, *map(len, codes)], dtype=np.int64),
             code=np.array([code for feature in codes for code in feature], dtype=np.float64),
-            depth=max(map(_depth, self._programs), default=1),
+            depth=max(map(len, self._programs), default=1),
         )
 
     def _index(self, name: str) -> int:
@@ -301,7 +301,18 @@ def _joined(*parts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(level for part in sorted(parts, key=len, reverse=True) for level in part))
 
 
-def _depth(program: list[tuple[int, int]]) -> int:
-    """Return how many values lie on the stack at most."""
-    height = np.cumsum([op.PUSHES.get(code, 0) for code, _ in program])
-    return int(height.max())
+def _linked(program: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return a program in which every operation says where its operands are."""
+    linked, waiting = [], list[int]()
+    for i, (code, arg) in enumerate(program):
+        if code == op.CHOOSE:
+            then, condition, _ = (waiting.pop(-3), waiting.pop(-2), waiting.pop())
+            arg = (i - then) << op.FAR | (i - condition)
+        elif code >= op.ADD:
+            first, _ = waiting.pop(-2), waiting.pop()
+            arg = i - first
+        elif code >= op.CLEAN:
+            waiting.pop()
+        waiting.append(i)
+        linked.append((code, arg))
+    return linked

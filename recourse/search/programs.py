@@ -23,6 +23,7 @@ from .operations import (
     CONSTANT,
     DIVIDE,
     EXP,
+    FAR,
     FLOOR,
     KNOWN,
     LESS,
@@ -32,6 +33,7 @@ from .operations import (
     MEMBER,
     MINIMUM,
     MULTIPLY,
+    NEAR,
     NEGATIVE,
     NOT,
     OR,
@@ -54,17 +56,17 @@ class Programs(NamedTuple):
     constant: np.ndarray  # float64[...], numbers, and tables as their length and their entries
     code_start: np.ndarray  # int64[n + 1]
     code: np.ndarray  # float64[...], the declared codes of feature j are code[code_start[j]:code_start[j + 1]]
-    depth: int  # stack that the deepest program needs
+    depth: int  # operations of the longest program: each has a row of scratch for its value
 
 
 @inner
 def run_point(programs: Programs, k: int, x: np.ndarray, start: np.ndarray, stack: np.ndarray) -> float:
     """Return the value of program k where the actions are x (float64[n]); `stack` is float64[depth, 3] to write on."""
-    top = -1
-    for i in range(programs.start[k], programs.start[k + 1]):
-        op, arg = programs.op[i], programs.arg[i]
+    first = programs.start[k]
+    n = programs.start[k + 1] - first
+    for i in range(n):
+        op, arg = programs.op[first + i], programs.arg[first + i]
         if op < CLEAN:
-            top += 1
             if op == CONSTANT:
                 value = programs.constant[arg]
             elif op == LOAD:
@@ -72,7 +74,7 @@ def run_point(programs: Programs, k: int, x: np.ndarray, start: np.ndarray, stac
             else:
                 value = start[arg]
         elif op < ADD:
-            a = float(stack[top, 0])
+            a = float(stack[i - 1, 0])
             value = math.nan
             if op == KNOWN:
                 value = 0.0 if a != a else 1.0
@@ -99,8 +101,7 @@ def run_point(programs: Programs, k: int, x: np.ndarray, start: np.ndarray, stac
             else:
                 value = programs.constant[arg + 1 + int(a)]
         elif op < CHOOSE:
-            top -= 1
-            a, b = float(stack[top, 0]), float(stack[top + 1, 0])
+            a, b = float(stack[i - arg, 0]), float(stack[i - 1, 0])
             value = math.nan
             if op == AND:
                 if a == 0.0 or b == 0.0:
@@ -136,17 +137,16 @@ def run_point(programs: Programs, k: int, x: np.ndarray, start: np.ndarray, stac
             else:
                 value = 1.0 if a == b else 0.0
         else:
-            top -= 2
-            condition = stack[top + 1, 0]
+            condition = stack[i - (arg & NEAR), 0]
             value = math.nan
             if condition == 1.0:
-                value = stack[top, 0]
+                value = stack[i - (arg >> FAR), 0]
             elif condition == 0.0:
-                value = stack[top + 2, 0]
+                value = stack[i - 1, 0]
         if not abs(value) <= LARGEST:
             value = math.nan
-        stack[top, 0] = value
-    return float(stack[0, 0])
+        stack[i, 0] = value
+    return float(stack[n - 1, 0])
 
 
 @inner
@@ -166,12 +166,12 @@ def run_box(
     An action with maybe[j] may be missing as well; one with low[j] > high[j] always is. Codes count as the numbers
     that they are. A range that holds no value at all is written as inf, -inf.
     """
-    top = -1
-    for i in range(programs.start[k], programs.start[k + 1]):
-        op, arg = programs.op[i], programs.arg[i]
+    first = programs.start[k]
+    n = programs.start[k + 1] - first
+    for i in range(n):
+        op, arg = programs.op[first + i], programs.arg[first + i]
         lower, upper, missing = math.inf, -math.inf, 1.0  # nothing but missing
         if op < CLEAN:
-            top += 1
             if op == LOAD:
                 lower, upper, missing = low[arg], high[arg], 1.0 if maybe[arg] else 0.0
                 if lower <= upper:  # a bound that is infinite stands for every number
@@ -181,11 +181,11 @@ def run_box(
                 if abs(value) <= LARGEST:
                     lower, upper, missing = value, value, 0.0
         elif op < ADD:
-            a, b = float(stack[top, 0]), float(stack[top, 1])
+            a, b, gone = float(stack[i - 1, 0]), float(stack[i - 1, 1]), float(stack[i - 1, 2])
             if op == KNOWN:
-                lower, upper, missing = 0.0 if stack[top, 2] > 0.0 else 1.0, 1.0 if a <= b else 0.0, 0.0
+                lower, upper, missing = 0.0 if gone > 0.0 else 1.0, 1.0 if a <= b else 0.0, 0.0
             elif a <= b:
-                lower, upper, missing = a, b, stack[top, 2]
+                lower, upper, missing = a, b, gone
                 if op == CLEAN:
                     if _holds_code(programs, arg, a, b):
                         missing = 1.0
@@ -229,25 +229,26 @@ def run_box(
                         else:
                             lower, upper = min(lower, entry), max(upper, entry)
         elif op < CHOOSE:
-            top -= 1
-            a, b, c, d = float(stack[top, 0]), float(stack[top, 1]), float(stack[top + 1, 0]), float(stack[top + 1, 1])
-            missing = max(stack[top, 2], stack[top + 1, 2])
+            a, b, gone = float(stack[i - arg, 0]), float(stack[i - arg, 1]), float(stack[i - arg, 2])
+            c, d, lost = float(stack[i - 1, 0]), float(stack[i - 1, 1]), float(stack[i - 1, 2])
+            missing = max(gone, lost)
             if op == AND or op == OR:
                 if op == OR:  # a or b is not (not a and not b)
                     a, b, c, d = 1.0 - b, 1.0 - a, 1.0 - d, 1.0 - c
                 can_be_false = a == 0.0 or c == 0.0
                 can_be_true = b == 1.0 and d == 1.0
                 # unknown where one side is unknown and the other is not always False
-                first, second = stack[top, 2] > 0.0, stack[top + 1, 2] > 0.0
-                missing = 1.0 if (first and (second or d == 1.0)) or (second and b == 1.0) else 0.0
+                missing = 0.0
+                if (gone > 0.0 and (lost > 0.0 or d == 1.0)) or (lost > 0.0 and b == 1.0):
+                    missing = 1.0
                 if can_be_false or can_be_true:
                     lower, upper = 0.0 if can_be_false else 1.0, 1.0 if can_be_true else 0.0
                     if op == OR:
                         lower, upper = 1.0 - upper, 1.0 - lower
             elif op == OTHERWISE:
-                lower, upper, missing = a, b, stack[top, 2]
+                lower, upper, missing = a, b, gone
                 if missing > 0.0:
-                    lower, upper, missing = min(a, c), max(b, d), stack[top + 1, 2]
+                    lower, upper, missing = min(a, c), max(b, d), lost
             elif a <= b and c <= d:
                 if op == ADD:
                     lower, upper = a + c, b + d
@@ -278,20 +279,20 @@ def run_box(
             else:
                 missing = 1.0
         else:
-            top -= 2
-            missing = stack[top + 1, 2]
-            if stack[top + 1, 1] == 1.0:
-                lower, upper, missing = stack[top, 0], stack[top, 1], max(missing, stack[top, 2])
-            if stack[top + 1, 0] == 0.0:
-                lower, upper = min(lower, stack[top + 2, 0]), max(upper, stack[top + 2, 1])
-                missing = max(missing, stack[top + 2, 2])
+            condition, then = i - (arg & NEAR), i - (arg >> FAR)
+            missing = stack[condition, 2]
+            if stack[condition, 1] == 1.0:
+                lower, upper, missing = stack[then, 0], stack[then, 1], max(missing, stack[then, 2])
+            if stack[condition, 0] == 0.0:
+                lower, upper = min(lower, stack[i - 1, 0]), max(upper, stack[i - 1, 1])
+                missing = max(missing, stack[i - 1, 2])
         if lower <= upper and (lower < -LARGEST or upper > LARGEST):  # overflow is missing
             missing = 1.0
             lower, upper = max(lower, -LARGEST), min(upper, LARGEST)
         if not lower <= upper:
             lower, upper, missing = math.inf, -math.inf, 1.0
-        stack[top, 0], stack[top, 1], stack[top, 2] = lower, upper, missing
-    out[0], out[1], out[2] = stack[0, 0], stack[0, 1], stack[0, 2]
+        stack[i, 0], stack[i, 1], stack[i, 2] = lower, upper, missing
+    out[0], out[1], out[2] = stack[n - 1, 0], stack[n - 1, 1], stack[n - 1, 2]
 
 
 @inner

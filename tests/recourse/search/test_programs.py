@@ -89,7 +89,7 @@ def boxes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
         low[j], high[j] = (min(present), max(present)) if present else (np.inf, -np.inf)
         maybe[j] = len(present) < len(column)
         if present and not (feature is not None and feature.listed):  # between the ends lie further values
-            column += [low[j] + (high[j] - low[j]) * share for share in draw(st.lists(st.floats(0, 1), max_size=2))]
+            column += [(1 - share) * low[j] + share * high[j] for share in draw(st.lists(st.floats(0, 1), max_size=2))]
             column = [value for value in column if value != value or low[j] <= value <= high[j]]
         for i in range(8):
             inside[i, j] = column[draw(st.integers(0, len(column) - 1))]
