@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from recourse.expression import Compiler, parse
 from recourse.policy import Feature
 from recourse.search.programs import LARGEST, LARGEST_EXPONENT, Programs, run_box, run_point
+from recourse.search.residual import reduce_programs
 from tests.expressions import FEATURES, ORDER, as_number, compiled, conditions, encoded, numbers, rows, value_of
 
 N = len(ORDER)
@@ -214,3 +215,65 @@ def test_no_program_at_all() -> None:
     assert [programs.start.tolist(), programs.op.size, programs.constant.size, programs.depth] == [[0], 0, 0, 1]
     full = compiled(parse("income > 1", FEATURES))
     assert [a.dtype for a in programs[:-1]] == [a.dtype for a in full[:-1]]
+
+
+# ---------------------------------------------------------------------------------------------------- reduced programs
+
+
+@numba.njit
+def _reduce(programs, low, high, maybe, start):  # type: ignore[no-untyped-def]
+    return reduce_programs(programs, low, high, maybe, start)
+
+
+def equal(first: np.ndarray, second: np.ndarray) -> bool:
+    return bool(np.array_equal(first, second, equal_nan=True))
+
+
+@given(st.lists(expressions, min_size=1, max_size=3), boxes(), rows, st.data())
+def test_reduced_programs_give_the_same(texts: list[str], drawn: Any, start_row: Any, data: st.DataObject) -> None:
+    """Programs reduced to a box are no longer, give the same value on every row in it, and ranges that are no wider
+    over every box within."""
+    low, high, maybe, inside = drawn
+    start = encoded(start_row)
+    whole = compiled(*[parse(text, FEATURES) for text in texts])
+    reduced = _reduce(whole, low, high, maybe, start)
+    inner_low, inner_high = np.fmin.reduce(inside[:3]), np.fmax.reduce(inside[:3])
+    inner_maybe = np.isnan(inside[:3]).any(axis=0).astype(np.uint8)
+    gone = np.isnan(inner_low)
+    inner_low[gone], inner_high[gone] = np.inf, -np.inf
+    for k in range(len(texts)):
+        assert np.diff(reduced.start)[k] <= np.diff(whole.start)[k] <= whole.depth
+        assert equal(points(reduced, k, inside, start), points(whole, k, inside, start))
+        for ends in ((low, high, maybe), (inner_low, inner_high, inner_maybe)):
+            least, most, gone_ = box(reduced, k, *ends, start)
+            least_whole, most_whole, gone_whole = box(whole, k, *ends, start)
+            assert gone_ <= gone_whole
+            assert least > most or (least_whole <= least and most <= most_whole)
+    assert reduced.depth == max(np.diff(reduced.start))
+
+
+@pytest.mark.parametrize(
+    "text, given_, length",
+    [
+        ("income > 1 and rungs < 3", {"income": (0, 9), "rungs": 2}, 3),
+        ("income > 1 or rungs < 3", {"income": (0, 9), "rungs": 2}, 1),
+        ("income > 1 or rungs > 3", {"income": (0, 9), "rungs": 2}, 3),
+        ("income + 1 if rungs > 1 else abs(income) * 2", {"income": (0, 9), "rungs": 2}, 3),
+        ("income + 1 if rungs > 3 else abs(income) * 2", {"income": (0, 9), "rungs": 2}, 4),
+        ("min(wait, 12) + months", {"wait": (0, 12), "months": (6, 9)}, 3),
+        ("rungs * exp(start.income) - `class` > 3", {"rungs": 2}, 1),
+        ("income / 0 + wait", {"wait": (0, 3)}, 1),
+        ("not (housing == 'rent' and school < 'degree') or wait >= 6", {"housing": (0, 2), "wait": (0, 9)}, 8),
+    ],
+)
+def test_what_is_fixed_is_worked_out(text: str, given_: dict[str, Any], length: int) -> None:
+    """What no row of the box changes is one constant, and what it decides is gone."""
+    start = np.ones(N)
+    reduced = _reduce(compiled(parse(text, FEATURES)), *at(**given_), start)
+    assert len(reduced.op) == length
+
+
+def test_no_programs_stay_none() -> None:
+    """Without programs there is nothing to reduce."""
+    nothing = Compiler(FEATURES, ORDER).programs()
+    assert len(_reduce(nothing, *at(), np.ones(N)).start) == 1
