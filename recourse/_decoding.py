@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from decimal import Decimal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .population import Population
     from .problem import Encoded, Problem
 
+_LOOK = 0.02  # seconds between looks at rows that are searched with others
 _CHECKED_ROWS = 200  # rows of a plan's region that are scored natively before it leaves
 
 
@@ -57,9 +59,22 @@ class Chunk(NamedTuple):
     tasks: list[Future[None]]  # each of `stride` refused rows
     stride: int
 
-    def task(self, row: int) -> Future[None] | None:
-        """Return what searches a row; None for one that is not refused."""
-        return self.tasks[self.place[row] // self.stride] if row in self.place else None
+    def wait_for(self, row: int, until: float | None) -> bool:
+        """Wait until a row is searched; False where that has not come about at a time of the monotonic clock."""
+        if row not in self.place:
+            return True
+        i = self.place[row]
+        task = self.tasks[i // self.stride]
+        while not self.answers.done[i]:
+            left = _LOOK if until is None else min(_LOOK, until - time.monotonic())
+            try:
+                task.result(max(0.0, left))
+            except TimeoutError:
+                if until is not None and time.monotonic() >= until:
+                    return False
+            else:
+                return True
+        return True
 
 
 class _Found(NamedTuple):

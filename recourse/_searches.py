@@ -44,6 +44,7 @@ class Answers(NamedTuple):
     value: np.ndarray  # float64[k, n]
     best: np.ndarray  # float64[k, 2]: value and bound of the raw score, where no plan exists
     best_number: np.ndarray  # int64[k, 2]: proven, nodes
+    done: np.ndarray  # uint8[k], 1 once a row is answered (or its task is done)
     more: list[list[tuple[np.ndarray, np.ndarray]]]  # for each row, `number` and `value` of its further plans
 
 
@@ -54,6 +55,7 @@ def empty_answers(k: int, n: int) -> Answers:
         value=np.zeros((k, n)),
         best=np.zeros((k, 2)),
         best_number=np.zeros((k, 2), np.int64),
+        done=np.zeros(k, np.uint8),
         more=[[] for _ in range(k)],
     )
 
@@ -90,7 +92,7 @@ class EnsembleSearch:
         best_nodes = min(self._budget.nodes, _BEST_NODES)
         self._call(
             encoded, refused[part], cuts[part], self._none, best_nodes, answers.number[part], answers.best[part],
-            answers.best_number[part], answers.value[part],
+            answers.best_number[part], answers.value[part], answers.done[part] if self._plans == 1 else None,
         )  # fmt: skip
         if self._plans > 1:
             for k in range(part.start, part.stop):
@@ -115,13 +117,14 @@ class EnsembleSearch:
     def _call(
         self, encoded: Encoded, rows: np.ndarray, cuts: np.ndarray, taboo: np.ndarray, best_nodes: int,
         number: np.ndarray, best: np.ndarray, best_number: np.ndarray, value: np.ndarray,
+        done: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         from .search.ensemble import solve_rows
 
         p, dear = self._problem, np.empty(len(rows), np.int64)
         solve_rows(
             p.forest, p.space, encoded.rows, rows, p.max_changes, cuts, taboo, self._budget.nodes, best_nodes, number,
-            best, best_number, value, dear,
+            best, best_number, value, dear, np.zeros(len(rows), np.uint8) if done is None else done,
         )  # fmt: skip
         worst = np.flatnonzero(dear >= 0)
         if len(worst):

@@ -422,12 +422,8 @@ def _finished(chunk: Chunk) -> Iterator[range]:
     while begin < end:
         stop, until = begin, None
         while stop < min(end, begin + _GATHERED):
-            task = chunk.task(stop)
-            if task is not None:
-                try:
-                    task.result(None if until is None else max(0.0, until - time.monotonic()))
-                except TimeoutError:
-                    break
+            if not chunk.wait_for(stop, until):
+                break
             until = time.monotonic() + _LINGER if until is None else until
             stop += 1
         yield range(begin, stop)

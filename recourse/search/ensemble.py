@@ -783,15 +783,18 @@ def solve_moves(
 def solve_rows(
     forest: Forest, space: Space, rows: Rows, index: np.ndarray, max_changes: int, cut: np.ndarray, taboo: np.ndarray,
     node_budget: int, best_budget: int, number: np.ndarray, score: np.ndarray, best: np.ndarray, value: np.ndarray,
-    dear: np.ndarray,
+    dear: np.ndarray, done: np.ndarray,
 ) -> None:  # fmt: skip
     """Solve the applicants `index` of a chunk, into row i of `number`, `score`, `best` and `value` for the i-th.
 
     `cut` is float64[len(index), n_models]. Where a move costs more than COST_LIMIT, nothing is solved and `dear[i]`
-    names its feature; else it is -1. The other parameters are those of `solve_moves`.
+    names its feature; else it is -1. `done[i]` becomes 1 while the next is being solved, for those who look on. The
+    other parameters are those of `solve_moves`.
     """
     for i in range(len(index)):
         moves = list_moves(space, rows, index[i])
+        if i > 0:  # here, where what was written for it cannot be moved behind by the compiler
+            done[i - 1] = 1
         dear[i] = -1
         for j in range(len(space.listed)):
             for k in range(moves.offset[j], moves.offset[j + 1]):

@@ -44,6 +44,8 @@ class _Gate:
         with self._lock:
             self.rows += part.stop - part.start
         if self.at is not None and part.start <= self.at < part.stop and len(refused) > self.at:
+            self.search.run(encoded, refused, needed, answers, slice(part.start, self.at))
+            answers.done[part.start : self.at] = 1  # as the kernel says when it comes to the next row
             assert self.leave.wait(60), "the rows before it were not handed out"
         self.search.run(encoded, refused, needed, answers, part)
 
