@@ -70,6 +70,36 @@ def limits(feature: Feature, start: np.ndarray) -> Limits:
     return out
 
 
+def narrowed(feature: Feature, start: np.ndarray, found: Limits, beyond: int | None, *, coded: np.ndarray) -> Limits:
+    """Return the limits without what is of no use to anyone.
+
+    Grids end at a start that may be left in one direction only; from a code (no number, and `coded`) they are empty,
+    since its moves are listed. A plan's region reaches no more than `beyond` steps past what may be asked for (None: to
+    the outer limits), and nowhere where nothing may be asked for.
+    """
+    first, last, outer_first, outer_last = found.first, found.last, found.outer_first, found.outer_last
+    at = np.nan_to_num((start * found.scale - found.origin) / found.stride)
+    home = np.floor(np.clip(at, -(2.0**52), 2.0**52)).astype(np.int64)  # one off at most
+    number = ~np.isnan(start)
+    if feature.change == "up":
+        first = np.where(number, np.maximum(first, home - 1), first)
+        outer_first = np.where(number, np.maximum(outer_first, home - 1), outer_first)
+    if feature.change == "down":
+        last = np.where(number, np.minimum(last, home + 2), last)
+        outer_last = np.where(number, np.minimum(outer_last, home + 2), outer_last)
+    if beyond is not None:
+        outer_first = np.where(number, np.maximum(outer_first, first - beyond), outer_first)
+        outer_last = np.where(number, np.minimum(outer_last, last + beyond), outer_last)
+    coded = coded & ~number
+    first, last = np.where(coded, 0, first), np.where(coded, -1, last)
+    stays = first > last
+    if feature.step is not None:  # the one value that is permitted may be the start
+        only = (found.origin + first * found.stride) / found.scale.astype(np.float64)
+        stays |= (first == last) & (only == start)
+    outer_first, outer_last = np.where(stays, first, outer_first), np.where(stays, last, outer_last)
+    return found._replace(first=first, last=last, outer_first=outer_first, outer_last=outer_last)
+
+
 def ratio(number: Decimal) -> tuple[int, int]:
     """Return a decimal as a whole number over a power of ten."""
     exponent = int(number.normalize().as_tuple().exponent)

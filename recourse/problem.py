@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ._forest import Source, join, thresholds_of
-from ._limits import LARGEST, TooFine, limits
+from ._limits import LARGEST, Limits, TooFine, limits, narrowed
 from ._space import SHAPES, WAIT, Slot, Wiring, cells_of, lay_out, level_numbers
 from ._tabulated import Alone, Tabulated, alone, divided, with_rounding
 from ._wiring import Present, present, readers, refuse_mismatch, wire
@@ -20,7 +20,7 @@ from .models.additive import Additive
 from .models.trees import Trees
 from .policy import Feature
 from .population import read_numbers, read_positions
-from .search.moves import Rows
+from .search.moves import BOX, POINT, Rows
 from .values import format_value, parse_value, plain
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class Problem:
                 continue
             try:
                 found = limits(slot.feature, start[where])
+                found = narrowed(slot.feature, start[where], found, self._beyond, coded=~np.isnan(x[where]))
             except TooFine as error:
                 row = frame.index[int(where[error.at])]
                 raise DataError(
@@ -135,6 +136,8 @@ class Problem:
                     f"steps of {slot.feature.step} from it exactly. Round it, or set "
                     'step_from = "zero" for the feature.'
                 ) from None
+            if self.space.every[j]:
+                _require_few(slot.name, found)
             for to, part in zip((*whole, *real), found, strict=True):
                 to[where, j] = part
         origin, stride, scale, first, last, outer_first, outer_last = whole
@@ -302,6 +305,11 @@ class Problem:
 
     # ---------------------------------------------------------------------------------------------------------- parts
 
+    @property
+    def _beyond(self) -> int | None:
+        """How many steps a plan's region reaches past what the policy lets a plan ask for; None: to the bounds."""
+        return {POINT: 0, BOX: self.space.box_steps}.get(self.space.shape)
+
     def _completed(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray | None]:
         """Return the frame with derived columns that are computed, and what expressions see of the present rows."""
         found = self.present
@@ -414,6 +422,8 @@ class Problem:
         return out
 
 
+_REACHED = 100_000  # most values of a grid that one applicant can reach, where each counts
+_ENDLESS = 2**40
 _UNSEEN = "(never seen)"  # stands for all levels that no model has seen, where models take them
 _SCORES = 1e-6  # relative from 1 on, between a recorded score and ours
 
@@ -625,6 +635,18 @@ def _linear(core: Additive, slots: Sequence[Slot]) -> np.ndarray | None:
 
 
 # ------------------------------------------------------------------------------------------------------- once per row
+
+
+def _require_few(name: str, found: Limits) -> None:
+    """Refuse a grid that has no end, where each of its values counts."""
+    most = int((found.outer_last - found.outer_first).max(initial=-1)) + 1
+    if most > _REACHED:
+        some = f"{most:,}" if most < _ENDLESS else "no end of"
+        raise PolicyError(
+            f"features.{name}: expressions (or an additive model) tell all of its values apart, and an applicant can "
+            f"reach {some} values; at most {_REACHED:,} can be searched. "
+            "Give the feature min and max, a max_change or a coarser step."
+        )
 
 
 def _read(frame: pd.DataFrame, name: str, feature: Feature, group: Group | None) -> np.ndarray:

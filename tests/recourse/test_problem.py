@@ -233,6 +233,31 @@ def routed_rows(rng: np.random.Generator, n: int) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.parametrize(
+    ("shape", "outer"),
+    [
+        ("point", [[4, 12], [0, 9], [20, 20]]),
+        ("box", [[4, 15], [0, 9], [20, 20]]),
+        ("orthant", [[4, 30], [0, 9], [20, 20]]),
+    ],
+)
+def test_limits_reach_as_far_as_the_shape(shape: str, outer: list[list[int]]) -> None:
+    """A box goes on some steps past what may be asked for, an orthant to the bounds; no one goes the other way."""
+    table = {"kind": "integer", "min": 0, "max": 30}
+    features = {
+        "up": {**table, "change": "up", "max_change": 7},
+        "down": {**table, "change": "down", "max_change": 3},
+        "still": {**table, "max_change": 0.5},
+    }
+    cuts: dict[str, list[float]] = {"up": [9.0], "down": [9.0], "still": [9.0]}
+    problem = build_problem(model(steps(**cuts)), policy(features), NOBODY, shape=shape, box_steps=3)
+    rows = problem.encode(pd.DataFrame({"up": [5], "down": [7], "still": [20]})).rows
+    assert rows.first[0].tolist() == [4, 4, 20]
+    assert rows.last[0].tolist() == [12, 9, 20]
+    found = np.stack([rows.outer_first, rows.outer_last], axis=-1)[0].tolist()
+    assert found == [outer[0], [4 if shape == "point" else 1 if shape == "box" else 0, 9], outer[2]]
+
+
 @given(st.integers(0, 2**32 - 1), st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=3))
 def test_cells_lead_where_the_readers_trees_lead(seed: int, which: list[int]) -> None:
     """Whatever columns, casts and spellings of levels models have, each scores cells as it scores its own columns."""
@@ -372,7 +397,8 @@ def test_codes_lead_where_the_policy_says() -> None:
     rows = problem.encode(pd.DataFrame({"months": [-7, -8, -9, 4, None]})).rows
     assert rows.movable[:, 0].tolist() == [1, 1, 0, 1, 0]
     assert rows.cell[:, 0].tolist() == [1, 0, 0, 2, -1]
-    assert rows.outer_last[:2, 0].tolist() == [40, 40]
+    reach = np.stack([rows.first, rows.last, rows.outer_first, rows.outer_last], axis=-1)[:, 0]
+    assert reach[[0, 1, 3]].tolist() == [[0, -1, 0, -1], [0, -1, 0, -1], [0, 40, 0, 40]]
 
 
 def test_a_code_that_an_expression_reads_keeps_all_its_moves() -> None:
