@@ -63,6 +63,11 @@ class TreeBuilder:
         self._roots.append(node)
 
     @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        return len(self._columns)
+
+    @property
     def leaf_id(self) -> np.ndarray:
         """int64[n_nodes], the library's number of each leaf, -1 elsewhere."""
         return np.array(self._leaf_id, dtype=np.int64)
