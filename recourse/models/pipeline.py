@@ -11,10 +11,11 @@ import numpy as np
 from ..errors import ModelError, UnsupportedModel
 from .additive import Additive
 from .base import Column, Level, Model, Wanted, fingerprint
-from .pipeline_check import check_trees
+from .pipeline_additive import add_up
+from .pipeline_check import check_sums, check_trees, takes_missing
 from .pipeline_rows import STRANGE, Outputs, RawRows, own_copy, plain_outputs, quietly
 from .pipeline_steps import Encoder, Plan, RawColumn, Stage, Wire, after, walk
-from .pipeline_through import Through, final_score, lines_of, named_refusals, tables_of
+from .pipeline_through import Through, final_score, lines_of, named_refusals, native_scores, tables_of
 from .pipeline_trees import rewrite
 from .trees import Trees
 
@@ -75,7 +76,7 @@ def read(pipeline: Any, wanted: Wanted, *, reader: Reader | None = None) -> Mode
     names, named = _inputs(pipeline, steps, wanted)
     loose = [own_copy(step, loose=True) for _, step in steps]
     plan = Plan([RawColumn() for _ in names])
-    wires = [Wire(i, plain=True) for i in range(len(names))]
+    wires = [Wire(i, plain=True, affine=True, maps=()) for i in range(len(names))]
     stage: Stage = _same
     for (name, _), step in zip(steps, loose, strict=True):
         wires = walk(step, wires, stage, repr(name), plan)
@@ -99,15 +100,18 @@ def read(pipeline: Any, wanted: Wanted, *, reader: Reader | None = None) -> Mode
 
 def _model(final: Any, inner: Model, plan: Plan, through: Through, wanted: Wanted) -> Model:
     name = f"sklearn.Pipeline({inner.name})"
-    raw = named_refusals(through, inner.raw)
-    score = named_refusals(through, inner.score)
+    raw, score = (named_refusals(through, function) for function in native_scores(final, inner, through, wanted))
     lines = lines_of(plan, through, inner)
     tables = tables_of(lines, through)
-    if not isinstance(inner.core, Trees):
-        raise UnsupportedModel("pipelines around additive models come next")
-    core, origin = rewrite(inner.core, tables, through.rows.columns)
     own = final_score(final, wanted)
-    checked = check_trees(name, core, origin, inner, through, score, own)
+    core: Trees | Additive
+    if isinstance(inner.core, Trees):
+        core, origin = rewrite(inner.core, tables, through.rows.columns)
+        checked = check_trees(name, core, origin, inner, through, score, own)
+    else:
+        assert isinstance(inner.core, Additive)
+        core = add_up(inner.core, tables, through, takes_missing(through, score))
+        checked = check_sums(name, core, through, inner, raw, score, own)
     sha256 = fingerprint(core)
     return replace(inner, name=name, core=core, raw=raw, score=score, sha256=sha256, self_check=checked, cuts={})
 

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import SelfCheckFailed
+from .additive import Additive
+from .additive_check import probes as additive_probes
 from .base import Model
 from .evaluate import evaluate, leaves
 from .pipeline_through import Scorer, Through
 from .selfcheck import REFUSED, SAMPLE, probes
 from .trees import Trees
 
+MOST = 4096  # probes of a sum
 ALONE = 8  # probes that are also scored one by one
 
 
@@ -40,7 +43,7 @@ def check_trees(
     """
     assert isinstance(inner.core, Trees)
     rng = np.random.default_rng(0)
-    missing = _takes_missing(through, score)
+    missing = takes_missing(through, score)
     inner_missing = _passes(inner.raw, np.full((1, len(inner.columns)), np.nan))
     share = SAMPLE / max(1, 3 * int(np.count_nonzero(core.feature >= 0)))
     sample, n_probes = [], 0
@@ -71,8 +74,67 @@ def check_trees(
     return f"{max(1, n_probes):,} probes equal ({parts})"
 
 
-def _takes_missing(through: Through, score: Scorer) -> np.ndarray:
-    """Whether the pipeline takes a missing value in each raw column: bool[n_columns]."""
+def check_sums(
+    name: str,
+    core: Additive,
+    through: Through,
+    inner: Model,
+    raw: Scorer,
+    score: Scorer,
+    own: Callable[[Any], np.ndarray] | None,
+) -> str:
+    """Compare a sum on raw columns with the pipeline's raw scores within rounding, and its scores one row at a time.
+
+    The probes stand on every border, one double to either side, on levels, on missing values and on other numbers.
+
+    Raises
+    ------
+    SelfCheckFailed
+        If a raw score differs by more than rounding can, or a score depends on the rows beside it.
+    """
+    rng = np.random.default_rng(0)
+    rows = additive_probes(core, rng)
+    rows = rows[rng.permutation(len(rows))[:MOST]]
+    inner_missing = _passes(inner.raw, np.full((1, len(inner.columns)), np.nan))
+    if not inner_missing:
+        rows = _computable(through, rows, rng)
+    rows, cells = _passing(through, rows, missing=inner_missing)
+    ours = core.evaluate(rows)
+    rows, ours = rows[np.isfinite(ours)], ours[np.isfinite(ours)]
+    theirs = raw(rows)
+    parts = [np.abs(term.at(rows[:, term.column])) for term in core.terms] + [abs(p.at(rows)) for p in core.pairs]
+    size = abs(core.intercept) + core.scale + np.sum(parts, axis=0)
+    slack = 4.0 * (len(parts) + len(cells.T) + 2) * core.unit * size
+    far = np.flatnonzero(~(np.abs(theirs - ours) <= slack))
+    if len(far):
+        raise SelfCheckFailed(
+            f"{name}: on {len(far):,} of {len(rows):,} probes the raw score is not the library's, first "
+            f"{float(ours[far[0]])!r} instead of {float(theirs[far[0]])!r} at {_shown(through, rows[far[0]])}. "
+            f"{REFUSED}"
+        )
+    scores = score(rows)
+    _equal(name, "score", inner.squash(theirs), scores)
+    few = rows[-4 * ALONE :]
+    _equal(name, "score of a row alone", scores[-len(few) :], np.array([score(row[None])[0] for row in few]))
+    if own is not None:
+        alone = np.array([own(through.given(row[None]))[0] for row in few])
+        _equal(name, "pipeline's own score of a row alone", scores[-len(few) :], alone)
+    return f"{len(rows):,} probes within rounding"
+
+
+def _computable(through: Through, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows with other values where the steps give nothing to compute with: the logarithm of -1, say."""
+    cells, out = through.loose(rows), rows.copy()
+    for j, raw in enumerate(through.rows.place):
+        mine = [c for c, wire in enumerate(through.wires) if wire.raw == raw]
+        bad = ~np.isfinite(cells[:, mine]).all(axis=1)
+        if bad.any() and not bad.all():
+            out[bad, j] = rng.choice(rows[~bad, j], size=np.count_nonzero(bad))
+    return out
+
+
+def takes_missing(through: Through, score: Scorer) -> np.ndarray:
+    """Return whether the pipeline takes a missing value in each raw column: bool[n_columns]."""
     d = len(through.rows.columns)
     good = _good_row(through, score)
     rows = np.tile(good, (d, 1))

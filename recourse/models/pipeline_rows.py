@@ -168,7 +168,7 @@ def own_copy(step: Any, *, loose: bool = False) -> Any:
             continue
         kind = type(part).__name__
         if kind == "PowerTransformer" and part.method == "box-cox":
-            part._check_input = _unchecked(part)
+            unchecked(part)
         if kind == "OneHotEncoder" and part.handle_unknown == "error":
             part.handle_unknown = "ignore"
         if kind == "OrdinalEncoder" and part.handle_unknown == "error":
@@ -176,13 +176,15 @@ def own_copy(step: Any, *, loose: bool = False) -> Any:
     return out
 
 
-def _unchecked(part: Any) -> Any:
+def unchecked(part: Any) -> None:
+    """Let a Box-Cox transform take numbers that are not positive; they become NaN."""
+    part.__dict__.pop("_check_input", None)
     original = part._check_input
 
     def check(X: Any, in_fit: bool = False, check_positive: bool = False, check_shape: bool = False) -> Any:
         return original(X, in_fit=in_fit, check_positive=False, check_shape=check_shape)
 
-    return check
+    part._check_input = check
 
 
 def _parts(step: Any) -> Iterator[Any]:

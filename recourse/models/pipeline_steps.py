@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedModel
+from .pipeline_rows import unchecked
 
 Stage = Callable[[Any], Any]  # from a raw frame to the columns that a step takes
+Map = Callable[[np.ndarray], np.ndarray]  # float64[n] to float64[n]
 
 STEPS = (
     "Pipeline, ColumnTransformer, FeatureUnion, passthrough, StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, "
@@ -34,11 +37,20 @@ EXACT = {"sqrt", "square", "absolute", "fabs", "negative", "positive", "sign", "
 class Wire:
     """A column between two steps.
 
-    `plain`: it still is the raw column itself, except that missing values may have been filled in.
+    `plain`: it still is the raw column itself, except that missing values may have been filled in. `affine`: what is
+    not missing is ``a * x + b`` of it, up to rounding. `maps`: what the steps do to a number, one after the other; None
+    where that is not known apart from the steps themselves.
     """
 
     raw: int
     plain: bool = False
+    affine: bool = False
+    maps: tuple[Map, ...] | None = None
+
+    def through(self, function: Map | None, *, affine: bool = False) -> Wire:
+        """Return the wire after a step that computes a number from the number."""
+        maps = None if function is None or self.maps is None else (*self.maps, function)
+        return Wire(self.raw, affine=affine and self.affine, maps=maps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,29 +207,80 @@ def _union(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) 
 
 def _weighted(step: Any, name: str, wires: list[Wire], plan: Plan) -> list[Wire]:
     """What a union multiplies by a weight is the raw column no more."""
-    if name not in (step.transformer_weights or {}):
+    weight = (step.transformer_weights or {}).get(name)
+    if weight is None:
         return wires
     for wire in wires:
         plan.number(wire)
-    return [Wire(wire.raw) for wire in wires]
+    return [wire.through(lambda x: x * weight, affine=True) for wire in wires]
 
 
 def _selection(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
     return [wires[int(p)] for p in np.flatnonzero(step.get_support())]
 
 
-def _rising(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
+def _scaler(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
     """A step whose outputs rise with their inputs, in exactly rounded arithmetic."""
-    for wire in wires:
+    return _numbers(step, wires, plan, affine=not getattr(step, "clip", False))
+
+
+def _sign(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
+    for position, wire in enumerate(wires):
         plan.number(wire)
+        plan.cut(stage, position, wire, [np.nextafter(float(step.threshold), np.inf)])
     return [Wire(wire.raw) for wire in wires]
+
+
+def _numbers(step: Any, wires: Sequence[Wire], plan: Plan, *, affine: bool = False) -> list[Wire]:
+    """The wires after a step that computes one number from each number."""
+    out = []
+    for position, wire in enumerate(wires):
+        plan.number(wire)
+        out.append(wire.through(one_column(step, position, len(wires)), affine=affine))
+    return out
+
+
+def one_column(step: Any, position: int, n: int) -> Map | None:
+    """Return what a step does to one of its n columns, without the others; None where it cannot be taken apart.
+
+    It is a copy of the step itself that has kept what it has learnt of this column alone.
+    """
+    own = copy.copy(step)
+    for name, value in vars(step).items():
+        if name.startswith("_scaler"):
+            inside = copy.copy(value)
+            for part, learnt in vars(value).items():
+                if isinstance(learnt, np.ndarray) and learnt.shape == (n,):
+                    setattr(inside, part, learnt[position : position + 1])
+            inside.n_features_in_ = 1
+            setattr(own, name, inside)
+        elif isinstance(value, np.ndarray) and name.endswith("_") and n in value.shape:
+            if value.shape == (n,):
+                setattr(own, name, value[position : position + 1])
+            elif value.ndim == 2 and value.shape[1] == n and name == "quantiles_":
+                setattr(own, name, value[:, position : position + 1])
+            elif name == "feature_names_in_":
+                continue
+            else:
+                return None
+    own.__dict__.pop("feature_names_in_", None)
+    own.n_features_in_ = 1
+    if "_check_input" in own.__dict__:
+        unchecked(own)
+    if "_sklearn_output_config" in own.__dict__:
+        del own._sklearn_output_config
+
+    def apply(x: np.ndarray) -> np.ndarray:
+        return np.asarray(own.transform(x.reshape(-1, 1)), dtype=np.float64)[:, 0]
+
+    return apply
 
 
 def _power(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
     for position, wire in enumerate(wires):
         plan.columns[wire.raw].inexact = True
-        plan.cut(stage, position, wire, [_LEAST] if step.method == "box-cox" else [0.0])
-    return _rising(step, wires, stage, at, plan)
+        plan.cut(stage, position, wire, [0.0, _LEAST] if step.method == "box-cox" else [0.0])
+    return _numbers(step, wires, plan)
 
 
 def _quantiles(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
@@ -225,7 +288,7 @@ def _quantiles(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Pl
     for position, wire in enumerate(wires):
         plan.columns[wire.raw].inexact = True
         plan.single_out(stage, position, wire, step.quantiles_[:, position])
-    return _rising(step, wires, stage, at, plan)
+    return _numbers(step, wires, plan)
 
 
 def _function(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
@@ -237,7 +300,9 @@ def _function(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Pla
     for position, wire in enumerate(wires):
         plan.columns[wire.raw].inexact |= name not in EXACT
         plan.cut(stage, position, wire, UFUNCS[name])
-    return _rising(step, wires, stage, at, plan)
+    for wire in wires:
+        plan.number(wire)
+    return [wire.through(step.func) for wire in wires]
 
 
 def _bins(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
@@ -283,6 +348,8 @@ def _missing_values(step: Any, wires: Sequence[Wire], stage: Stage, plan: Plan) 
 
 def _imputer(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
     _missing_values(step, wires, stage, plan)
+    if isinstance(step.missing_values, int | float) and step.missing_values == step.missing_values:
+        wires = [Wire(wire.raw, plain=wire.plain) for wire in wires]  # a number is replaced
     empty = [isinstance(s, float | np.floating) and bool(np.isnan(s)) for s in step.statistics_.tolist()]
     out = [wire for wire, gone in zip(wires, empty, strict=True) if step.keep_empty_features or not gone]
     if step.add_indicator:
@@ -300,11 +367,11 @@ _RULES: dict[str, _Rule] = {
     "Pipeline": _pipeline,
     "ColumnTransformer": _columns,
     "FeatureUnion": _union,
-    "StandardScaler": _rising,
-    "MinMaxScaler": _rising,
-    "MaxAbsScaler": _rising,
-    "RobustScaler": _rising,
-    "Binarizer": _rising,
+    "StandardScaler": _scaler,
+    "MinMaxScaler": _scaler,
+    "MaxAbsScaler": _scaler,
+    "RobustScaler": _scaler,
+    "Binarizer": _sign,
     "PowerTransformer": _power,
     "QuantileTransformer": _quantiles,
     "KBinsDiscretizer": _bins,

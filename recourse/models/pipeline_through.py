@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from .sklearn_reading import quiet_copy
 from .trees import Trees
 
 Scorer = Callable[[np.ndarray], np.ndarray]
+Native = Callable[[Any], np.ndarray]  # from what the last step gives
 _ZERO = np.array([0.0, float(np.nextafter(0.0, 1.0))])
 
 
@@ -105,6 +106,10 @@ def _final_wants(through: Through, core: Any, lines: Lines) -> list[Want]:
             values += [known, np.nextafter(known, np.inf)]
         elif isinstance(core, Trees):
             values.append(core.threshold[(core.feature == c) & (core.members < 0)])
+        else:
+            values += [term.edges for term in core.terms if term.column == c and term.edges is not None]
+            axes = [axis for pair in core.pairs for axis in (pair.first, pair.second)]
+            values += [axis.edges for axis in axes if axis.column == c and axis.edges is not None]
         out.append(Want(wire.raw, c, np.unique(np.concatenate([np.empty(0), *values]))))
     return out
 
@@ -137,15 +142,21 @@ def tables_of(lines: Lines, through: Through) -> dict[int, Table]:
     known: list[np.ndarray] = []
     for raw, column in zip(rows.place, rows.columns, strict=True):
         known.append(lines.first(raw) if raw in lines.borders else np.arange(float(column.n_codes)))
-    matrix = np.zeros((max((len(part) for part in known), default=0) + 1, len(known)))
-    for j, part in enumerate(known):
-        matrix[: len(part), j] = part
-        matrix[len(part), j] = np.nan
-    value = through.loose(matrix)
+    n = max((len(part) for part in known), default=0)
+    first = np.zeros((n + 1, len(known)))
+    last = np.zeros((n, len(known)))
+    for j, (raw, part) in enumerate(zip(rows.place, known, strict=True)):
+        first[: len(part), j] = part
+        first[len(part), j] = np.nan
+        if raw in lines.borders:
+            last[: len(part), j] = lines.last(raw)
+    at_first, at_last = through.loose(first), through.loose(last)
     out = {}
     for c, wire in enumerate(through.wires):
         j = rows.place.index(wire.raw)
-        out[c] = Table(j, lines.borders.get(wire.raw), value[: len(known[j]) + 1, c])
+        k = len(known[j])
+        borders = lines.borders.get(wire.raw)
+        out[c] = Table(j, borders, at_first[: k + 1, c], None if borders is None else at_last[:k, c])
     return out
 
 
@@ -170,7 +181,29 @@ def final_score(final: Any, wanted: Wanted) -> Callable[[Any], np.ndarray] | Non
     return score
 
 
-def named_refusals(through: Through, function: Scorer) -> Scorer:
+def native_scores(final: Any, inner: Model, through: Through, wanted: Wanted) -> tuple[Native, Native]:
+    """Return raw scores and scores of what the last step gives.
+
+    A linear model adds what a sparse matrix holds in another order than a dense row, so it is given the sparse one.
+    """
+
+    def raw(given: Any) -> np.ndarray:
+        return inner.raw(through.outputs.matrix(given))
+
+    def score(given: Any) -> np.ndarray:
+        return inner.score(through.outputs.matrix(given))
+
+    decide = final_score(final, replace(wanted, score="decision_function"))
+    own = final_score(final, wanted)
+    if isinstance(inner.core, Trees) or not hasattr(final, "coef_") or decide is None or own is None:
+        return raw, score
+    return (
+        lambda given: decide(given) if hasattr(given, "tocsr") else raw(given),
+        lambda given: own(given) if hasattr(given, "tocsr") else score(given),
+    )
+
+
+def named_refusals(through: Through, function: Native) -> Scorer:
     """Return a score of raw rows; what the pipeline refuses is named by its raw column and row."""
 
     def call(matrix: np.ndarray) -> np.ndarray:
@@ -180,17 +213,17 @@ def named_refusals(through: Through, function: Scorer) -> Scorer:
         if not len(matrix):
             return np.empty(0)
         try:
-            return function(through.strict(matrix))
+            return function(through.given(matrix))
         except ValueError as error:
             raise _refusal(through, function, matrix, error) from error
 
     return call
 
 
-def _refusal(through: Through, function: Scorer, matrix: np.ndarray, error: ValueError) -> DataError:
+def _refusal(through: Through, function: Native, matrix: np.ndarray, error: ValueError) -> DataError:
     def refuses(rows: np.ndarray) -> bool:
         try:
-            function(through.strict(rows))
+            function(through.given(rows))
         except ValueError:
             return True
         return False
@@ -203,7 +236,7 @@ def _refusal(through: Through, function: Scorer, matrix: np.ndarray, error: Valu
         else:
             low = middle
     row = matrix[low]
-    what = str(error).splitlines()[0]
+    what = error.why if isinstance(error, RefusedCell) else str(error).splitlines()[0]
     for good in _good_rows(through, matrix):
         if refuses(good[None]):
             continue

@@ -17,12 +17,19 @@ _CHUNK = 1 << 22  # cells of (test, piece) that are decided together
 class Table:
     """What one raw column gives: an output's value for each piece or code, and last for a missing value.
 
-    `borders` is where the pieces of a column of numbers begin, but for the first; None for levels.
+    `borders` is where the pieces of a column of numbers begin, but for the first; None for levels. `value` is what the
+    output is at the first number of each piece, `last` at the last one.
     """
 
     column: int  # place among the raw columns of the model
     borders: np.ndarray | None
     value: np.ndarray  # float64[n_pieces or n_codes, plus 1]
+    last: np.ndarray | None = None  # float64[n_pieces]
+
+    @property
+    def stepped(self) -> bool:
+        """Whether the output is constant on each piece."""
+        return self.last is None or np.array_equal(self.value[:-1], self.last, equal_nan=True)
 
 
 @dataclass(slots=True, eq=False)
