@@ -1,4 +1,4 @@
-"""`python -m benchmarks search | throughput | startup | table`: measure, write JSON, print the README's table."""
+"""`python -m benchmarks search | throughput | startup | blackbox | table`: measure, write JSON, print tables."""
 
 from __future__ import annotations
 
@@ -35,11 +35,18 @@ def main() -> int:
     startup = commands.add_parser("startup", help="what a person waits for: import, compilation, ten applicants")
     startup.add_argument("--runs", type=int, default=5)
 
+    blackbox = commands.add_parser("blackbox", help="a neural network: ours against NICE, CFNOW and DiCE")
+    blackbox.add_argument("--dataset", choices=("heloc", "adult"), help="one of the two")
+    blackbox.add_argument("--kind", choices=("free", "policy"), help="without or with the data set's constraints")
+    blackbox.add_argument("--rival", help="one of them, as name or name:method")
+    blackbox.add_argument("--queries", type=int, default=100)
+    blackbox.add_argument("--seconds", type=float, default=60.0, help="what a rival may take for one applicant")
+
     commands.add_parser("table", help="print the README's table from the committed results")
-    for command in (search, throughput, startup):
+    for command in (search, throughput, startup, blackbox):
         command.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
 
-    return {"search": _search, "throughput": _throughput, "startup": _startup, "table": _table}[
+    return {"search": _search, "throughput": _throughput, "startup": _startup, "blackbox": _blackbox, "table": _table}[
         (given := parser.parse_args()).command
     ](given)
 
@@ -88,6 +95,27 @@ def _startup(given: argparse.Namespace) -> int:
     _write(result, given.out)
     print(result["seconds"])
     return 0
+
+
+def _blackbox(given: argparse.Namespace) -> int:
+    from . import blackbox
+
+    rivals = [r for r in blackbox.RIVALS if given.rival in (None, r[0], ":".join(r))]
+    if not rivals:
+        raise SystemExit(f"no rival {given.rival!r}; there are {', '.join(map(':'.join, blackbox.RIVALS))}")
+    works: list[dict[str, Any]] = []
+    for dataset in blackbox.DATASETS if given.dataset is None else (given.dataset,):
+        known: dict[tuple[str, str], Any] = {}
+        for kind in blackbox.KINDS if given.kind is None else (given.kind,):
+            work = blackbox.load(dataset, kind, given.queries)
+            works.append(blackbox.measure(work, seconds=given.seconds, rivals=rivals, known=known))
+    _write(blackbox.result(works, seconds=given.seconds), given.out)
+    wrong = blackbox.shortcomings(works)
+    for done in works:
+        for one in done["against"]:
+            print(done["name"], one["rival"], one["method"], one["rival_calls"], one["our_calls"], one["cost_on_both"])
+    print(*wrong, sep="\n", file=sys.stderr, end="\n" if wrong else "")
+    return 1 if wrong else 0
 
 
 def _table(given: argparse.Namespace) -> int:
