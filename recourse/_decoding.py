@@ -115,7 +115,7 @@ def outcomes(chunk: Chunk, rows: range, setting: Setting) -> Iterator[Outcome]:
         yield Outcome(
             id=name,
             status=kind,
-            stage=_stage(score >= threshold, bool(chunk.encoded.knocked[r])),
+            stage=stage_of(score >= threshold, bool(chunk.encoded.knocked[r])),
             shape=setting.shape,
             score=score,
             threshold=threshold,
@@ -126,7 +126,8 @@ def outcomes(chunk: Chunk, rows: range, setting: Setting) -> Iterator[Outcome]:
         )
 
 
-def _stage(by_score: bool, knocked: bool) -> Stage:
+def stage_of(by_score: bool, knocked: bool) -> Stage:
+    """Return what refused an applicant, whose score may be enough."""
     if knocked:
         return "knockout" if by_score else "combined"
     return "score"

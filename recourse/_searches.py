@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .errors import PolicyError
+from .errors import InputError, PolicyError
 from .linear import LinearSearch
 
 if TYPE_CHECKING:
     from .budget import Budget
     from .plan import Status
     from .problem import Encoded, Problem
+    from .search.forest import Forest
+    from .search.moves import Rows, Space
 
 STATUSES: tuple[Status, ...] = ("found", "none_exists", "none_found")
 _BEST_NODES = 20_000  # largest part of the budget for the best score where no plan exists
@@ -60,6 +62,28 @@ def empty_answers(k: int, n: int) -> Answers:
     )
 
 
+class _Part(NamedTuple):
+    """Rows as the kernel takes them."""
+
+    forest: Forest
+    space: Space
+    rows: Rows
+    which: np.ndarray  # int64[k], the rows to solve
+    slack: np.ndarray  # float64[n_models], bound on |our raw score - the library's|
+
+
+def _view(answers: Answers, part: slice) -> Answers:
+    """Return some of the answers, to be written to."""
+    return Answers(
+        number=answers.number[part],
+        value=answers.value[part],
+        best=answers.best[part],
+        best_number=answers.best_number[part],
+        done=answers.done[part],
+        more=answers.more[part],
+    )
+
+
 class EnsembleSearch:
     """Rows through the kernels for trees."""
 
@@ -67,6 +91,7 @@ class EnsembleSearch:
         assert problem.forest is not None
         self._problem, self._budget, self._plans = problem, budget, plans
         self._none = np.zeros((0, len(problem.names)), np.uint8)
+        self._best_nodes = min(budget.nodes, _BEST_NODES)
 
     def moves(self, encoded: Encoded) -> tuple[Any, ...]:
         """Return the moves of each row."""
@@ -79,6 +104,8 @@ class EnsembleSearch:
         from .search.ensemble import solve_moves
 
         p, nodes = self._problem, self._budget.nodes
+        if p.tabulated is not None:
+            raise InputError("`solve` times the search for models whose trees all applicants share; use `find`")
         number, score, best = np.zeros(5, np.int64), np.zeros(2), np.zeros(2, np.int64)
         solve_moves(
             p.forest, p.space, batch.moves[i], p.max_changes, cuts, self._none, nodes, 0, number, score, best
@@ -89,42 +116,68 @@ class EnsembleSearch:
     def run(self, encoded: Encoded, refused: np.ndarray, cuts: np.ndarray, answers: Answers, part: slice) -> None:
         """Solve a part of the refused rows, into the answers; `cuts` are float64[k, n_models]."""
         part = slice(*part.indices(len(refused)))
-        best_nodes = min(self._budget.nodes, _BEST_NODES)
-        self._call(
-            encoded, refused[part], cuts[part], self._none, best_nodes, answers.number[part], answers.best[part],
-            answers.best_number[part], answers.value[part], answers.done[part] if self._plans == 1 else None,
-        )  # fmt: skip
-        if self._plans > 1:
-            for k in range(part.start, part.stop):
-                self._further(encoded, refused[k : k + 1], cuts[k : k + 1], answers, k)
-
-    def _further(self, encoded: Encoded, row: np.ndarray, cut: np.ndarray, answers: Answers, k: int) -> None:
-        """Solve row k again for plans that change none of the sets of features of those it has."""
-        start = encoded.rows.value[row[0]]
-        number, value = answers.number[k], answers.value[k]
-        taboo = self._none
-        while number[0] == 0 and len(answers.more[k]) < self._plans - 1:
-            changed = (value != start) & ~(np.isnan(value) & np.isnan(start))
-            taboo = np.vstack([taboo, changed.astype(np.uint8)[None, :]])
-            numbers, values = np.zeros((1, 5), np.int64), np.zeros((1, len(value)))
+        if self._plans == 1 and self._problem.tabulated is None and not self._problem.slack.any():
             self._call(
-                encoded, row, cut, taboo, 0, numbers, np.zeros((1, 2)), np.zeros((1, 2), np.int64), values
+                self._part(encoded, refused[part]), cuts[part], self._none, self._best_nodes, _view(answers, part)
             )  # fmt: skip
-            number, value = numbers[0], values[0]
-            if number[0] == 0:
-                answers.more[k].append((number, value))
+            return
+        for k in range(part.start, part.stop):
+            one = self._part(encoded, refused[k : k + 1])
+            row = int(refused[k])
+            self._one(encoded, row, one, cuts[k], self._none, self._best_nodes, _view(answers, slice(k, k + 1)))
+            start = encoded.rows.value[row]
+            number, value, taboo = answers.number[k], answers.value[k], self._none
+            while number[0] == 0 and len(answers.more[k]) < self._plans - 1:
+                changed = (value != start) & ~(np.isnan(value) & np.isnan(start))
+                taboo = np.vstack([taboo, changed.astype(np.uint8)[None, :]])
+                further = empty_answers(1, len(value))
+                self._one(encoded, row, one, cuts[k], taboo, 0, further)
+                number, value = further.number[0], further.value[0]
+                if number[0] == 0:
+                    answers.more[k].append((number, value))
 
-    def _call(
-        self, encoded: Encoded, rows: np.ndarray, cuts: np.ndarray, taboo: np.ndarray, best_nodes: int,
-        number: np.ndarray, best: np.ndarray, best_number: np.ndarray, value: np.ndarray,
-        done: np.ndarray | None = None,
-    ) -> None:  # fmt: skip
+    def _part(self, encoded: Encoded, rows: np.ndarray) -> _Part:
+        """Return what the kernel takes for some rows of a chunk: their own trees where they have such."""
+        p = self._problem
+        assert p.forest is not None
+        if p.tabulated is None:
+            return _Part(p.forest, p.space, encoded.rows, rows, p.slack)
+        alone = p.alone(encoded, int(rows[0]))
+        return _Part(alone.forest, alone.space, alone.rows, np.zeros(1, np.int64), alone.slack)
+
+    def _one(
+        self, encoded: Encoded, row: int, part: _Part, cut: np.ndarray, taboo: np.ndarray, best_nodes: int, out: Answers
+    ) -> None:
+        """Solve one row; where our sums are not the library's to the last digit, it decides whether a plan is approved.
+
+        No plan costs less than the cheapest that our sums, and as much as they may be wrong, approve. If the library
+        refuses that one, or there are rows of a region that it may refuse, the cheapest is taken that our sums approve
+        however wrong they are.
+        """
+        self._call(part, cut[None, :] - part.slack, taboo, best_nodes, out)
+        if out.number[0, 0] != 0 or not part.slack.any():
+            return
+        p = self._problem
+        if p.space.shape == 0:
+            matrices = p.scored_matrices(encoded, np.array([row]), out.value[:1])
+            raw = [float(model.raw(matrix)[0]) for model, matrix in zip(p.models, matrices, strict=True)]
+            if all(score >= least for score, least in zip(raw, cut, strict=True)):
+                return
+        least, nodes = int(out.number[0, 3]), int(out.number[0, 4])
+        self._call(part, cut[None, :] + part.slack, taboo, 0, out)
+        status, _, cost, bound, more = out.number[0].tolist()
+        bound = min(least, bound) if status == 0 else least
+        out.number[0] = (
+            (0, bound == cost, cost, bound, nodes + more) if status == 0 else (2, 0, -1, bound, nodes + more)
+        )
+
+    def _call(self, part: _Part, cuts: np.ndarray, taboo: np.ndarray, best_nodes: int, out: Answers) -> None:
         from .search.ensemble import solve_rows
 
-        p, dear = self._problem, np.empty(len(rows), np.int64)
+        p, dear = self._problem, np.empty(len(part.which), np.int64)
         solve_rows(
-            p.forest, p.space, encoded.rows, rows, p.max_changes, cuts, taboo, self._budget.nodes, best_nodes, number,
-            best, best_number, value, dear, np.zeros(len(rows), np.uint8) if done is None else done,
+            part.forest, part.space, part.rows, part.which, p.max_changes, cuts, taboo, self._budget.nodes, best_nodes,
+            out.number, out.best, out.best_number, out.value, dear, out.done,
         )  # fmt: skip
         worst = np.flatnonzero(dear >= 0)
         if len(worst):

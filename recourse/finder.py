@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ._asking import asked
 from ._decoding import Chunk, Setting, outcomes, records_of
 from ._searches import Batch, Solved, empty_answers, search_for
+from .blackbox import BlackBoxSearch
 from .budget import Budget
 from .errors import DataError, InputError, ModelError, PolicyError
 from .models import read_model
 from .models.base import Model, RefusedCell
+from .models.blackbox import BlackBox
 from .models.trees import Trees
 from .plan import Outcome, Provenance
 from .policy import Policy, check_costs
@@ -59,6 +62,11 @@ class Finder:
         Must not call a plan's row an outlier. All models together may have 5,000 trees.
     budget : Budget
         Largest amount of work for one applicant.
+    black_box : bool
+        Take a model that cannot be read exactly, a callable on a frame, or the URL of an endpoint: it is asked, within
+        ``budget.calls`` rows for each applicant, and nothing is proven.
+    seed : int
+        Of what a black box is asked first.
     allow_pickle : bool
         Allow model files that can run code when they are loaded.
 
@@ -99,6 +107,8 @@ class Finder:
         also_approve: Sequence[Any] = (),
         plausibility: Any = None,
         budget: Budget | None = None,
+        black_box: bool = False,
+        seed: int = 0,
         allow_pickle: bool = False,
     ) -> None:
         if plans < 1:
@@ -116,6 +126,8 @@ class Finder:
                     score=policy.decision.score,
                     levels=policy.levels,
                     allow_pickle=allow_pickle,
+                    black_box=black_box,
+                    columns=_columns(policy) if black_box else None,
                 )
             _require_agreement(source, policy)
             return source
@@ -149,8 +161,20 @@ class Finder:
         self.plausibility: Model | None = plausibility
         self.shape, self.box_steps, self.plans = shape, box_steps, plans
         self.budget = Budget() if budget is None else budget
-        self._problem: Problem = build_problem(models, policy, population, shape=shape, box_steps=box_steps)
-        self._search = search_for(self._problem, self.budget, plans)
+        self._problem: Problem = build_problem(
+            models, policy, population, shape=shape, box_steps=box_steps, as_trees=plans > 1
+        )
+        self._asks: BlackBoxSearch | None = None
+        if isinstance(model.core, BlackBox):
+            if plans > 1 or others or plausibility is not None:
+                raise InputError(
+                    f"{model.name} is a black box: one plan is searched for, and it alone must approve. "
+                    "Leave out `plans`, `also_approve` and `plausibility`, or give a model that can be read."
+                )
+            calls = self.budget.calls
+            self._asks = BlackBoxSearch(model, policy, population, budget_calls=calls, seed=seed, shape=shape)
+        else:
+            self._search = search_for(self._problem, self.budget, plans)
 
     @property
     def provenance(self) -> Provenance:
@@ -332,6 +356,9 @@ class Finder:
             encoded, scores[part] = self._scored(table.iloc[part])
             whole = encoded if len(table) <= _CHUNK else None  # a single chunk need not be encoded twice
         setting = self._setting
+        if self._asks is not None:
+            yield from self._ask(self._asks, table, ids, scores, cuts, progress, setting)
+            return
         with contextlib.ExitStack() as stack:
             advance = stack.enter_context(_progress(progress, len(table)))
             pool = stack.enter_context(_pool(workers))
@@ -350,6 +377,22 @@ class Finder:
                             advance(done)
                             yield outcome
                 ahead = following
+
+    def _ask(
+        self, search: BlackBoxSearch, table: pd.DataFrame, ids: list[str], scores: np.ndarray, cuts: np.ndarray | None,
+        progress: Any, setting: Setting,
+    ) -> Iterator[Outcome]:  # fmt: skip
+        """Ask a black box about all rows of a chunk at once, chunk by chunk."""
+        done = 0
+        with _progress(progress, len(table)) as advance:
+            for begin in range(0, len(table), _CHUNK):
+                part = slice(begin, begin + _CHUNK)
+                encoded = self._problem.encode(table.iloc[part])
+                thresholds = encoded.thresholds if cuts is None else cuts[part]
+                for outcome in asked(search, table.iloc[part], ids[part], encoded, scores[part], thresholds, setting):
+                    done += 1
+                    advance(done)
+                    yield outcome
 
     @property
     def _setting(self) -> Setting:
@@ -397,6 +440,12 @@ class Finder:
 
 
 # --------------------------------------------------------------------------------------------------------------- pieces
+
+
+def _columns(policy: Policy) -> tuple[str, ...]:
+    """Return the columns of data that a policy speaks of: what a model without names of its own is asked with."""
+    groups = {**policy.groups.one_hot, **policy.groups.thermometer}
+    return tuple(column for name in policy.features for column in groups.get(name, (name,)))
 
 
 def _require_agreement(model: Model, policy: Policy) -> None:
