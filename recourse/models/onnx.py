@@ -76,8 +76,9 @@ def read_file(content: bytes, wanted: Wanted) -> Model:
             return scores[:, 0] if positive else 1.0 - scores[:, 0]
         return scores[:, int(positive)]
 
+    squash: Scorer = _same
     if wanted.score == "decision_function":
-        score, squash = raw, _same
+        score = raw
     else:
         squash = _squash(name, core, grove, raw, score, double=ensemble.double)
     return Model(
