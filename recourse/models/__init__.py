@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import Column, Level, Model, Score, Wanted
 from .frames import encode_frame
+from .isolation import read_plausibility
 from .reading import read_model
 
-__all__ = ["Column", "Level", "Model", "Score", "Wanted", "encode_frame", "read_model"]
+__all__ = ["Column", "Level", "Model", "Score", "Wanted", "encode_frame", "read_model", "read_plausibility"]

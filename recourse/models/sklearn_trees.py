@@ -29,7 +29,7 @@ def read_forest(estimator: Estimator) -> Reading:
 
 def _votes(estimator: Estimator, trees: list[Any]) -> Reading:
     native, position = estimator.native, estimator.position
-    core = _join(
+    core = join_trees(
         estimator.columns,
         trees,
         [np.asarray(tree.value)[:, 0, position] for tree in trees],
@@ -44,7 +44,13 @@ def _votes(estimator: Estimator, trees: list[Any]) -> Reading:
         return np.asarray(trees[tree].predict(X.astype(np.float32)))[:, position]
 
     return Reading(
-        core, raw=score, score=score, squash=lambda r: r, leaves=_leaves(trees), leaf_id=_leaf_id(trees), values=values
+        core,
+        raw=score,
+        score=score,
+        squash=lambda r: r,
+        leaves=leaves_of(trees),
+        leaf_id=leaf_numbers(trees),
+        values=values,
     )
 
 
@@ -52,7 +58,7 @@ def read_gradient_boosting(estimator: Estimator) -> Reading:
     """Read gradient boosting: a constant start and every tree's leaves times the learning rate."""
     native, sign, position = estimator.native, estimator.sign, estimator.position
     trees = [stage[0].tree_ for stage in native.estimators_]
-    core = _join(
+    core = join_trees(
         estimator.columns,
         trees,
         [sign * (native.learning_rate * np.asarray(tree.value)[:, 0, 0]) for tree in trees],
@@ -79,13 +85,15 @@ def read_gradient_boosting(estimator: Estimator) -> Reading:
         raw=raw,
         score=raw if plain else score,
         squash=(lambda r: r) if plain else squash,
-        leaves=_leaves(trees),
-        leaf_id=_leaf_id(trees),
+        leaves=leaves_of(trees),
+        leaf_id=leaf_numbers(trees),
         values=values,
     )
 
 
-def _leaves(trees: list[Any]) -> Callable[[np.ndarray, int, int], np.ndarray]:
+def leaves_of(trees: list[Any]) -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """Return the library's own answer to where rows end in trees first:last."""
+
     def leaves(X: np.ndarray, first: int, last: int) -> np.ndarray:
         single = X.astype(np.float32)
         return np.column_stack([tree.apply(single) for tree in trees[first:last]])
@@ -93,7 +101,7 @@ def _leaves(trees: list[Any]) -> Callable[[np.ndarray, int, int], np.ndarray]:
     return leaves
 
 
-def _leaf_id(trees: list[Any]) -> np.ndarray:
+def leaf_numbers(trees: list[Any]) -> np.ndarray:
     """Return each node's number in its own tree, which is how the library numbers leaves."""
     return np.concatenate([np.arange(tree.node_count) for tree in trees])
 
@@ -113,9 +121,10 @@ def _start(estimator: Estimator) -> float:
     return float(estimator.native._raw_predict_init(first)[0, 0])
 
 
-def _join(
+def join_trees(
     columns: tuple[str, ...], trees: list[Any], values: list[np.ndarray], *, base: float, divisor: float
 ) -> Trees:
+    """Join scikit-learn's trees, with the value of each node, in one set of arrays."""
     sizes = [int(tree.node_count) for tree in trees]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     left = np.concatenate([np.asarray(tree.children_left) for tree in trees])
