@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recourse import datasets
 from recourse.errors import DataError, PolicyError, UnknownFeature
 from recourse.expression import (
     Apply,
@@ -613,3 +614,38 @@ def test_dependents_and_rules_are_what_the_policy_says(data: st.DataObject, poli
         assert as_number(found) == pytest.approx(wanted[order.index(name)], rel=0, abs=0, nan_ok=True), name
     broken = [name for name, k in rules if run(programs, k, x, start) == 0.0]
     assert broken == violations(policy, state, now)
+
+
+@pytest.mark.parametrize("name", ["heloc", "german_credit", "south_german_credit", "adult", "hmeq"])
+def test_the_policies_of_real_data(name: str, data_dir: Any) -> None:
+    """On real applicants with changes drawn from what other applicants have, each dependent, rule and knock-out of the
+    hand-made policies is what `recourse.state` makes of it."""
+    data_dir(name)
+    policy = Policy.from_toml(datasets.policy_path(name))
+    frame = datasets.load(name).frame
+    order = [*policy.features, "wait"]
+    compiler = Compiler(policy.features, order)
+    number = {feature: compiler.add(node) for feature, node in dependents(policy).items()}
+    rules = [(rule, compiler.add(node)) for rule, node in rule_nodes(policy)]
+    programs = compiler.programs()
+    assert rules
+    random = np.random.default_rng(0)
+    free = [feature for feature in policy.movable if feature in frame.columns and feature not in number]
+    horizon = 0 if policy.time is None else policy.time.horizon
+    states = 0
+    for i in random.integers(len(frame), size=60).tolist():
+        row = frame.iloc[i].to_dict()
+        now = present(policy, row)
+        others = present(policy, frame.iloc[int(random.integers(len(frame)))].to_dict())
+        changes = {feature: others[feature] for feature in free if random.random() < 0.4}
+        wait = int(random.integers(horizon + 1))
+        state = after(policy, row, changes, wait)
+        now = {feature: now.get(feature) for feature in order}
+        x = encoded({**now, **changes, "wait": wait}, policy.features, order)
+        start, wanted = encoded(now, policy.features, order), encoded({**now, **state}, policy.features, order)
+        for feature, k in number.items():
+            found = run(programs, k, x, start)
+            assert found == wanted[order.index(feature)] or (found != found and state[feature] is None), feature
+        assert [rule for rule, k in rules if run(programs, k, x, start) == 0.0] == violations(policy, state, now)
+        states += bool(changes)
+    assert states > 20
