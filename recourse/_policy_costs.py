@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ._policy_feature import Feature, Percent
@@ -27,12 +28,16 @@ def check_costs(policy: Policy, population: Population | None = None) -> None:
     Raises
     ------
     PolicyError
-        The largest cost is too large; names the feature that makes it so.
+        The largest cost is too large; names the feature that makes it so. Or a feature that an expression reads may
+        take endlessly many values.
     UnknownFeature
         The population does not have a feature that can move.
     DataError
         The population was summarised with other codes or levels than the policy's.
     """
+    endless = list(_endless(policy))
+    if endless:
+        raise PolicyError(endless[0])
     largest = dict[str, float]()
     for name in policy.movable:
         feature, summary = policy.features[name], None
@@ -58,6 +63,22 @@ def check_costs(policy: Policy, population: Population | None = None) -> None:
             f"this feature; at most {LARGEST_COST / 1e6:.3g} can be added up exactly. "
             f"{remedy}"
         )
+
+
+def _endless(policy: Policy) -> Iterator[str]:
+    """Yield what is wrong with features of which an expression tells all values apart, and that have no end."""
+    read = {name: place for place, expression in policy.expressions.parts() for name in expression.names}
+    read |= dict.fromkeys(policy.expressions.reapply, "[reapply]")
+    for name, feature in policy.features.items():
+        place = "tick" if feature.tick is not None else read.get(name)
+        if not feature.movable or feature.listed or feature.max_change is not None or place is None:
+            continue
+        for side, useless in (("min", "up"), ("max", "down")):
+            if getattr(feature, side) is None and feature.change != useless:
+                yield (
+                    f"features.{toml_key(name)}.{side}: is missing: {place} reads the feature, and tells all of its "
+                    f"values apart, which must come to an end. Give a {side} or a max_change."
+                )
 
 
 def _same_meaning(name: str, feature: Feature, summary: Summary) -> None:

@@ -117,6 +117,52 @@ def policy_dicts(draw: st.DrawFn, *, min_features: int = 1, max_features: int = 
     return {"decision": decision, "cost": cost, "features": table}
 
 
+@st.composite
+def language_dicts(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a valid policy as a dict that says more than single features do: rules, clocks, formulas, groups, codes."""
+    out = draw(policy_dicts(max_features=3))
+    table: dict[str, Any] = out["features"]
+    whole = {"kind": "integer", "min": 0, "max": 50}
+    codes = {
+        "codes": {"-7": "none", "-8": "unusable"},
+        "moves": {"-8": draw(st.sampled_from([["-7"], ["-7", 0], [5]]))},
+    }
+    provide = {"provide": {"cost": draw(sizes), "mode": draw(st.sampled_from(["any", "if_at_least"]))}}
+    tick = {"tick": draw(st.sampled_from([1, 0.5, 0.0833]))}
+    table["x x"] = whole | draw(st.sampled_from([{}, codes, provide, tick, codes | tick]))
+    table["y_1"] = whole | draw(st.sampled_from([{}, {"role": "fixed"} | tick, {"role": "protected"} | tick]))
+    table["z_1"] = {"kind": "number", "effect": draw(st.sampled_from(["start.z_1 + y_1", "start.z_1 - wait / 3"]))}
+    value = draw(st.sampled_from(["`x x` / y_1", "min(`x x`, y_1) if wait > 3 else 0.5"]))
+    table["r_1"] = {"kind": "number", "role": "derived", "value": value}
+    table["r_1"] |= draw(st.sampled_from([{}, {"derived_mismatch": "recompute"}]))
+    table["m_1"] = {"kind": "flag", "manipulable": draw(st.booleans())}
+    out["groups"] = {}
+    if draw(st.booleans()):
+        table["g_1"] = {"kind": "category"} | draw(st.sampled_from([{}, {"levels": ["a", "b", "neither"]}]))
+        out["groups"]["one_hot"] = {"g_1": ["g_1=a", "g_1=b"]}
+    if draw(st.booleans()):
+        table["t_1"] = {"kind": "ordinal", "change": draw(st.sampled_from(["any", "down"]))}
+        out["groups"]["thermometer"] = {"t_1": ["late 30", "late 60"]}
+    rules = [{"require": "y_1 <= 2 * start.y_1"}, {"name": "r", "when": "`x x` == -8", "then": "m_1 == 1 or wait > 2"}]
+    out["rules"] = draw(st.lists(st.sampled_from(rules), unique_by=str, max_size=2))
+    out |= draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "time": st.fixed_dictionaries({"horizon": st.integers(1, 99), "cost_per_month": sizes}),
+                "reapply": st.fixed_dictionaries(
+                    {}, optional={"after_months": st.integers(0, 9), "effects": st.just({"y_1": "+1"})}
+                ),
+            },
+        )
+    )
+    fires = {"name": "k", "deny_when": "y_1 > 40", "reason": "R1"}
+    out["decision"]["knockouts"] = draw(st.sampled_from([[], [fires]]))
+    if draw(st.booleans()):
+        out["decision"] |= {"threshold": draw(st.sampled_from(["cut", "0.5 + start.y_1 / 1000"])), "margin": 0.0}
+    return out
+
+
 def policies(*, min_features: int = 1, max_features: int = 5) -> st.SearchStrategy[Policy]:
     """Draw a valid policy."""
     return policy_dicts(min_features=min_features, max_features=max_features).map(Policy.model_validate)

@@ -9,10 +9,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given
 
 from recourse.errors import PolicyError
 from recourse.policy import Feature, Groups, Knockout, Policy, Provide, Reapply, Rule, Time, check_costs
 from recourse.population import Population
+from tests.strategies_policy import language_dicts
 
 DESIGN = """
 [decision]
@@ -176,6 +178,16 @@ def test_the_whole_language_survives_being_written() -> None:
     assert pickle.loads(pickle.dumps(policy)) == policy
     plain = json.loads(policy.model_dump_json(exclude_defaults=True))
     assert Policy.model_validate(plain).sha256 == policy.sha256
+
+
+@given(language_dicts())
+def test_any_policy_survives_being_written(data: dict[str, Any]) -> None:
+    """Whatever a policy says: reading what to_toml writes gives an equal policy with the same hash."""
+    policy = Policy.model_validate(data)
+    again = Policy.from_text(policy.to_toml())
+    assert again == policy
+    assert again.sha256 == policy.sha256
+    assert again.to_toml() == policy.to_toml()
 
 
 @pytest.mark.parametrize(
