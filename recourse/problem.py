@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ._encoding import Encoded as Encoded
+from ._encoding import column_of, encode, rows_text, seen_values
 from ._forest import Source, join, thresholds_of
-from ._limits import LARGEST, Limits, TooFine, limits, narrowed
-from ._space import SHAPES, WAIT, Slot, Wiring, cells_of, lay_out, level_numbers
+from ._space import SHAPES, WAIT, Slot, Wiring, lay_out, level_numbers
 from ._tabulated import Alone, Tabulated, alone, divided, with_rounding
-from ._wiring import Present, present, readers, refuse_mismatch, wire
+from ._wiring import Present, present, readers, wire
 from .errors import DataError, InputError, PolicyError, UnknownFeature, did_you_mean
 from .grouping import Group, groups_of
-from .models import encode_frame
 from .models.additive import Additive
 from .models.trees import Trees
 from .policy import Feature
-from .population import read_numbers, read_positions
-from .search.moves import BOX, POINT, Rows
+from .population import read_numbers
 from .values import format_value, parse_value, plain
 
 if TYPE_CHECKING:
@@ -32,21 +31,6 @@ if TYPE_CHECKING:
     from .search.forest import Forest
     from .search.moves import Space
     from .values import Value
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """One chunk of applicants: the models' matrices, the search's rows, and what the policy says of them as is."""
-
-    matrices: tuple[np.ndarray, ...]  # float64[rows, n_columns] for each model's `score`
-    rows: Rows
-    thresholds: np.ndarray  # float64[rows], the policy's
-    knocked: list[tuple[str, ...]]  # the knock-outs that fire on each row as it is
-
-    @property
-    def matrix(self) -> np.ndarray:
-        """The champion's matrix."""
-        return self.matrices[0]
 
 
 class Decoded(NamedTuple):
@@ -110,58 +94,7 @@ class Problem:
             not have; if the columns of a group are no level, a derived value is not what its formula gives, or a
             threshold cannot be told. Names column, row and remedy.
         """
-        n_rows, n = len(frame), len(self.names)
-        frame, seen = self._completed(frame)
-        matrices = tuple(encode_frame(frame, model.columns) for model in self.models)
-        value, cell = np.zeros((n_rows, n)), np.full((n_rows, n), -1, np.int64)
-        movable = np.zeros((n_rows, n), np.uint8)
-        whole = [np.full((n_rows, n), v, np.int64) for v in (0, 0, 1, 0, -1, 0, -1)]
-        real = [np.full((n_rows, n), v) for v in (-LARGEST, LARGEST, -LARGEST, LARGEST)]
-        for j, slot in enumerate(self.slots):
-            x = value[:, j] = value[:, slot.copies] if slot.copies >= 0 else self._values(frame, slot, matrices)
-            cell[:, j] = self._cells(j, slot, x, matrices)
-            if slot.name != WAIT and not slot.feature.movable:
-                continue
-            movable[:, j], start = self._start(j, slot, x)
-            where = np.flatnonzero(movable[:, j])
-            if slot.listed or not len(where):
-                continue
-            try:
-                found = limits(slot.feature, start[where])
-                found = narrowed(slot.feature, start[where], found, self._beyond, coded=~np.isnan(x[where]))
-            except TooFine as error:
-                row = frame.index[int(where[error.at])]
-                raise DataError(
-                    f"column {slot.name!r}, row {row}: {float(x[where[error.at]])!r} has too many digits to count "
-                    f"steps of {slot.feature.step} from it exactly. Round it, or set "
-                    'step_from = "zero" for the feature.'
-                ) from None
-            if self.space.every[j]:
-                _require_few(slot.name, found)
-            for to, part in zip((*whole, *real), found, strict=True):
-                to[where, j] = part
-        origin, stride, scale, first, last, outer_first, outer_last = whole
-        low, high, outer_low, outer_high = real
-        rows = Rows(
-            value,
-            cell,
-            movable,
-            first,
-            last,
-            origin,
-            stride,
-            scale,
-            low,
-            high,
-            outer_first,
-            outer_last,
-            outer_low,
-            outer_high,
-        )
-        knocked: list[tuple[str, ...]] = [()] * n_rows
-        if self.present is not None and seen is not None:
-            knocked = self.present.knocked(seen)
-        return Encoded(matrices, rows, self._thresholds(frame, seen), knocked)
+        return encode(self, frame)
 
     def alone(self, encoded: Encoded, r: int) -> Alone:
         """Return the problem of row r where additive models are `tabulated`; its own row is number 0.
@@ -280,105 +213,30 @@ class Problem:
         decision = self.policy.decision
         if decision.recorded_score is not None:
             recorded = read_numbers(
-                _column(frame, decision.recorded_score, "decision.recorded_score"), decision.recorded_score
+                column_of(frame, decision.recorded_score, "decision.recorded_score"), decision.recorded_score
             )
             with np.errstate(invalid="ignore"):
                 wrong = np.flatnonzero(np.abs(recorded - scores) > _SCORES * np.maximum(1.0, np.abs(recorded)))
             if len(wrong):
                 raise DataError(
-                    f"column {decision.recorded_score!r}, {_rows(frame, wrong)}: the lender recorded the score "
+                    f"column {decision.recorded_score!r}, {rows_text(frame, wrong)}: the lender recorded the score "
                     f"{float(recorded[wrong[0]])!r}, the model gives {float(scores[wrong[0]])!r}. "
                     "Is this the model that decided, and the data that it saw?"
                 )
         if decision.recorded_decision is not None:
-            column = _column(frame, decision.recorded_decision, "decision.recorded_decision")
+            column = column_of(frame, decision.recorded_decision, "decision.recorded_decision")
             said = np.array([_text(v) == _text(decision.favourable) for v in column.tolist()], np.bool_)
             wrong = np.flatnonzero((said != approved) & ~column.isna().to_numpy(dtype=bool))
             if len(wrong):
                 ours = "approved" if approved[wrong[0]] else "denied"
                 theirs = _text(column.iloc[int(wrong[0])])
                 raise DataError(
-                    f"column {decision.recorded_decision!r}, {_rows(frame, wrong)}: the lender recorded "
+                    f"column {decision.recorded_decision!r}, {rows_text(frame, wrong)}: the lender recorded "
                     f"{theirs}, but model, threshold and knock-outs say {ours}. "
                     "Is this the model that decided, and the data that it saw?"
                 )
 
     # ---------------------------------------------------------------------------------------------------------- parts
-
-    @property
-    def _beyond(self) -> int | None:
-        """How many steps a plan's region reaches past what the policy lets a plan ask for; None: to the bounds."""
-        return {POINT: 0, BOX: self.space.box_steps}.get(self.space.shape)
-
-    def _completed(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray | None]:
-        """Return the frame with derived columns that are computed, and what expressions see of the present rows."""
-        found = self.present
-        if found is None:
-            return frame, None
-        policy, groups = self.policy, {slot.name: slot.group for slot in self.slots}
-        given, computed, checked = dict[str, np.ndarray](), [], []
-        for name in found.names:
-            if name == WAIT:
-                given[name] = np.zeros(len(frame))
-                continue
-            feature = policy.features[name]
-            if name in found.formula and (name not in frame.columns or feature.derived_mismatch == "recompute"):
-                computed.append(name)
-                continue
-            if name in found.formula:
-                checked.append(name)
-            group = groups.get(name) or groups_of(policy).get(name)
-            given[name] = _seen(feature, _read(frame, name, feature, group))
-        x = found.values(given, computed, len(frame))
-        for name in checked:
-            wrong = found.mismatch(name, x)
-            if len(wrong):
-                recorded = float(x[wrong[0], found.names.index(name)])
-                gives = float(found.run([found.formula[name]], x[wrong[:1]])[0, 0])
-                refuse_mismatch(name, list(frame.index[wrong]), recorded, policy.features[name].value or "", gives)
-        if computed:
-            frame = frame.assign(**{name: x[:, found.names.index(name)] for name in computed})
-        return frame, x
-
-    def _values(self, frame: pd.DataFrame, slot: Slot, matrices: tuple[np.ndarray, ...]) -> np.ndarray:
-        """Return one feature's values of the search."""
-        if slot.name == WAIT:
-            return np.zeros(len(frame))
-        if slot.levels is not None and slot.group is None and not slot.feature.listed:
-            source = slot.sources[0]
-            assert source.table is not None
-            code = matrices[source.model][:, source.column]
-            place = {c: float(p) for p, c in enumerate(source.table.tolist()) if c == c}
-            return np.array([place.get(c, np.nan) for c in code.tolist()])
-        return _read(frame, slot.name, slot.feature, slot.group)
-
-    def _cells(self, j: int, slot: Slot, x: np.ndarray, matrices: tuple[np.ndarray, ...]) -> np.ndarray:
-        if self.space.categorical[j] or (slot.listed and not slot.sources):
-            return cells_of(np.empty(0), True, x)
-        thresholds = self.space.threshold[self.space.threshold_start[j] : self.space.threshold_start[j + 1]]
-        source = slot.sources[0] if slot.sources else None
-        return cells_of(thresholds, False, x if source is None else matrices[source.model][:, source.column])
-
-    def _start(self, j: int, slot: Slot, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which rows have a choice, and the numbers that grids and limits are counted from (NaN: none)."""
-        space = self.space
-        places = slice(int(space.level_start[j]), int(space.level_start[j + 1]))
-        leads = np.diff(space.list_start)[places] > 1
-        missing = np.isnan(x)
-        if slot.listed:
-            free = np.zeros(len(x), np.bool_)
-            free[~missing] = leads[x[~missing].astype(np.int64)]
-        else:
-            free = ~missing
-        start = x
-        if not slot.listed and len(slot.feature.code_values):
-            start = x.copy()
-            for k, code in enumerate(slot.feature.code_values):
-                here = x == code
-                free[here], start[here] = leads[k], np.nan
-        if slot.feature.provide is not None and len(leads):
-            free[missing] = leads[-1]
-        return free, start
 
     def _states(self, start: np.ndarray, values: np.ndarray) -> dict[int, np.ndarray]:
         """Return what the programs of features give."""
@@ -395,35 +253,10 @@ class Problem:
         out = np.array(values, np.float64)
         for j, slot in enumerate(self.slots):
             if slot.levels is not None:
-                out[:, j] = _seen(slot.feature, out[:, j], slot.levels)
-        return out
-
-    def _thresholds(self, frame: pd.DataFrame, seen: np.ndarray | None) -> np.ndarray:
-        decision, column = self.policy.decision, self.policy.threshold_column
-        if not isinstance(decision.threshold, str):
-            return np.full(len(frame), float(decision.threshold))
-        if column is not None:
-            out = read_numbers(_column(frame, column, "decision.threshold"), column)
-        else:
-            assert self.present is not None
-            assert seen is not None
-            out = self.present.run([self.present.threshold], seen)[:, 0]
-        what = f"column {column!r}" if column is not None else f"decision.threshold = {decision.threshold!r}"
-        wrong = np.flatnonzero(np.isnan(out))
-        if len(wrong):
-            raise DataError(f"{what}, {_rows(frame, wrong)}: there is no threshold, because a value is missing.")
-        if decision.score == "probability":
-            wrong = np.flatnonzero((out <= 0) | (out >= 1))
-            if len(wrong):
-                raise DataError(
-                    f"{what}, {_rows(frame, wrong)}: {float(out[wrong[0]])!r} is no threshold of a probability, which "
-                    "lies strictly between 0 and 1."
-                )
+                out[:, j] = seen_values(slot.levels, out[:, j])
         return out
 
 
-_REACHED = 100_000  # most values of a grid that one applicant can reach, where each counts
-_ENDLESS = 2**40
 _UNSEEN = "(never seen)"  # stands for all levels that no model has seen, where models take them
 _SCORES = 1e-6  # relative from 1 on, between a recorded score and ours
 
@@ -637,46 +470,6 @@ def _linear(core: Additive, slots: Sequence[Slot]) -> np.ndarray | None:
 # ------------------------------------------------------------------------------------------------------- once per row
 
 
-def _require_few(name: str, found: Limits) -> None:
-    """Refuse a grid that has no end, where each of its values counts."""
-    most = int((found.outer_last - found.outer_first).max(initial=-1)) + 1
-    if most > _REACHED:
-        some = f"{most:,}" if most < _ENDLESS else "no end of"
-        raise PolicyError(
-            f"features.{name}: expressions (or an additive model) tell all of its values apart, and an applicant can "
-            f"reach {some} values; at most {_REACHED:,} can be searched. "
-            "Give the feature min and max, a max_change or a coarser step."
-        )
-
-
-def _read(frame: pd.DataFrame, name: str, feature: Feature, group: Group | None) -> np.ndarray:
-    """Return a feature's values of the search."""
-    if group is not None:
-        return group.read(frame)
-    column = _column(frame, name, "the policy's expressions")
-    return read_positions(column, name, feature) if feature.listed else read_numbers(column, name)
-
-
-def _column(frame: pd.DataFrame, name: str, reader: str) -> pd.Series:
-    if name not in frame.columns:
-        raise DataError(
-            f"the data has no column {name!r}, which {reader} needs.{did_you_mean(name, map(str, frame.columns))}"
-        )
-    return frame[name]
-
-
-def _seen(feature: Feature, x: np.ndarray, levels: tuple[Any, ...] | None = None) -> np.ndarray:
-    """Return what expressions see of values of the search."""
-    levels = feature.levels if levels is None else levels
-    if levels is None:
-        return x
-    numbers = level_numbers(levels)
-    known = ~np.isnan(x)
-    out = np.full(len(x), np.nan)
-    out[known] = numbers[x[known].astype(np.int64)]
-    return out
-
-
 def _differ(values: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Return where values are not those at the start; missing is missing."""
     return np.asarray((values != start) & ~(np.isnan(values) & np.isnan(start)))
@@ -686,11 +479,6 @@ def _positions(levels: tuple[Any, ...], seen: np.ndarray) -> np.ndarray:
     """Return the positions of what expressions give for levels; NaN for what is none of them."""
     place = {number: float(p) for p, number in enumerate(level_numbers(levels).tolist())}
     return np.array([place.get(number, np.nan) for number in seen.tolist()])
-
-
-def _rows(frame: pd.DataFrame, where: np.ndarray) -> str:
-    labels = [str(label) for label in frame.index[where[:5]]]
-    return ("row " if len(where) == 1 else "rows ") + ", ".join(labels) + (", ..." if len(where) > 5 else "")
 
 
 def _text(value: object) -> str:
