@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import did_you_mean
-from .state import WAIT
+from .state import WAIT, is_plain
 from .values import Value, format_value, levels_of, parse_value, position_of
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Changes:
         self.policy = policy
         self.features: dict[str, Feature] = dict(policy.features)
         self.protected = frozenset(name for name, feature in self.features.items() if feature.role == "protected")
+        self.plainly = is_plain(policy)
         self._population = population
         self._bounds: dict[str, _Bounds] = {}
         self._units: dict[str, float] = {}

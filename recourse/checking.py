@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .population import Population
 
 REGION_ROWS = 20_000
+_PLAIN = {int, float, str, bool, type(None)}
 _AT_ONCE = 50_000  # most rows of regions scored in one call
 
 
@@ -133,7 +134,7 @@ def check_many(
     candidates = []
     required = frozenset(c.name for c in model.columns)
     for plan, raw, threshold in zip(plans, rows, thresholds, strict=True):
-        candidate = _Candidate(plan, {str(name): plain(value) for name, value in raw.items()}, float(threshold))
+        candidate = _Candidate(plan, _plain_row(raw), float(threshold))
         _derive(candidate, changes, required, shape=shape, box_steps=box_steps, region_rows=region_rows)
         candidates.append(candidate)
     for bar in bars:
@@ -174,7 +175,7 @@ def check_outcomes(
     list of tuple of str
     """
     found: list[list[str]] = [[] for _ in outcomes]
-    plain_rows = [{str(name): plain(value) for name, value in row.items()} for row in rows]
+    plain_rows = [_plain_row(row) for row in rows]
     alone = not also_approve and plausibility is None
     for i, score in enumerate(_scorer(_Same(model)).scores(plain_rows)):
         outcome = outcomes[i]
@@ -255,6 +256,14 @@ class _Candidate:
 # -------------------------------------------------------------------------------------------------- without the model
 
 
+def _plain_row(raw: Mapping[str, Any] | pd.Series) -> dict[str, Value]:
+    """Return a row with plain values; as it is, where it is plain already."""
+    values = raw.values() if type(raw) is dict else ()
+    if values and {type(value) for value in values} <= _PLAIN and not any(value != value for value in values):
+        return raw  # type: ignore[return-value]
+    return {str(name): plain(value) for name, value in raw.items()}
+
+
 def _derive(
     candidate: _Candidate,
     changes: Changes,
@@ -266,7 +275,7 @@ def _derive(
 ) -> None:
     """Note all that can be said without a model, and what is to be scored."""
     plan, row, found, policy = candidate.plan, candidate.row, candidate.found, changes.policy
-    plainly = state.is_plain(policy)
+    plainly = changes.plainly
     try:
         candidate.now = row if plainly else state.present(policy, row)
     except DataError as error:
@@ -446,7 +455,7 @@ def _part(candidate: _Candidate, region: Region, bars: Sequence[_Bar], changes: 
     if not len(place):
         return None
     try:
-        if state.is_plain(policy):
+        if changes.plainly:
             return _Part(place, [_tiled(bar.scorer, candidate.after, region) for bar in bars])
         rows, kept = [], []
         for i, values in enumerate(region.rows()):
