@@ -52,21 +52,18 @@ class LinearSearch:
 
     def run(self, encoded: Encoded, refused: np.ndarray, needed: np.ndarray, answers: Any, part: slice) -> None:
         """Solve a part of the refused rows, and write what was found where the finder reads it."""
+        from .search.additive import NONE
+
         for k in range(*part.indices(len(refused))):
             r, cut = int(refused[k]), float(needed[k])
-            best = self._row(encoded, r, cut, answers.number[k], answers.value[k])
-            if best is not None:
+            listing = self._row(encoded, r, cut, answers.number[k], answers.value[k])
+            if answers.number[k, 0] == NONE:
+                best = self._furthest(encoded, r, listing, answers.value[k])
                 answers.best[k], answers.best_number[k] = best[:2], best[2:]
 
-    def _row(
-        self, encoded: Encoded, r: int, cut: float, number: np.ndarray, value: np.ndarray
-    ) -> tuple[float, float, bool, int] | None:
-        """Solve row r, into `number` and `value`.
-
-        Where no plan exists, return the best raw score, its bound, whether it is exact, and the nodes that this took;
-        and leave the plan that has it in `value`.
-        """
-        from .search.additive import FOUND, NONE, PLAIN, plan_gain, solve
+    def _row(self, encoded: Encoded, r: int, cut: float, number: np.ndarray, value: np.ndarray) -> Listing:
+        """Solve row r, into `number` and `value`; return its moves."""
+        from .search.additive import FOUND, PLAIN, plan_gain, solve
         from .search.listing import list_choices
 
         p = self._problem
@@ -90,7 +87,7 @@ class LinearSearch:
             floor = answer.moves
         cost = int(answer.cost) if answer.status == FOUND else -1
         number[:] = (answer.status, answer.proven, cost, answer.bound, nodes)
-        return self._furthest(encoded, r, listing, value) if answer.status == NONE else None
+        return cast("Listing", listing)
 
     def _furthest(
         self, encoded: Encoded, r: int, listing: Listing, value: np.ndarray

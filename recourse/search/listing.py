@@ -88,12 +88,13 @@ def list_choices(line: Line, space: Space, rows: Rows, r: int, cut: float, bends
     enough = 1.01 * (cut - score) + 1e-6 * size  # surely suffices, whatever the rounding
     overlong = -1
     start = np.zeros(n + 1, dtype=np.int64)
-    out, up, down = _room(64 + 8 * n), _room(64), _room(64)
+    out, up, down = _room(256 + 8 * n), _room(256), _room(256)
     at = 0
     for j in range(n):
         start[j] = at
         before = rows.value[r, j]
-        out = _grown(out, at)
+        if at == len(out.cost):
+            out = _grown(out, at)
         out.cost[at], out.gain[at], out.value[at], out.state[at] = 0, 0.0, before, home[j]
         at += 1
         if not rows.movable[r, j] or not _matters(line, j):
@@ -105,7 +106,8 @@ def list_choices(line: Line, space: Space, rows: Rows, r: int, cut: float, bends
             for k in range(space.list_start[place] + 1, space.list_start[place + 1]):
                 to = space.list_value[k]
                 state = _state(line, space, j, to)
-                out = _grown(out, at)
+                if at == len(out.cost):
+                    out = _grown(out, at)
                 out.cost[at], out.value[at], out.state[at] = space.list_cost[k], to, state
                 adds = _adds(line, j, to, state, line.entry[k])
                 out.gain[at] = _alone(line, home, j, state, adds - base)
@@ -120,11 +122,9 @@ def list_choices(line: Line, space: Space, rows: Rows, r: int, cut: float, bends
             if n_up > MOST or n_down > MOST:
                 overlong = j
                 n_up, n_down = min(n_up, MOST), min(n_down, MOST)
-            out = _grown(out, at + n_up + n_down)
-            for k in range(n_up):
-                largest = max(largest, _bulk(line, j, up.value[k], up.state[k], 0.0) + abs(up.gain[k]))
-            for k in range(n_down):
-                largest = max(largest, _bulk(line, j, down.value[k], down.state[k], 0.0) + abs(down.gain[k]))
+            if at + n_up + n_down > len(out.cost):
+                out = _grown(out, at + n_up + n_down)
+            largest = max(_largest(line, j, up, n_up), _largest(line, j, down, n_down))
             at = _merged(up, n_up, down, n_down, before, out, at)
         size += largest
     start[n] = at
@@ -182,6 +182,20 @@ def _bulk(line: Line, j: int, x: float, state: int, bend: float) -> float:
 
 
 @inner
+def _largest(line: Line, j: int, room: _Room, n: int) -> float:
+    """Return a bound on the sizes of what the first n values of one side add; they run away from the start."""
+    if n == 0:
+        return 0.0
+    top = abs(line.weight[j]) * max(abs(room.value[0]), abs(room.value[n - 1]))
+    if line.edge_start[j + 1] == line.edge_start[j] and not line.curved[j]:
+        return top + line.bulk[line.state_start[j]]
+    most = 0.0
+    for k in range(n):
+        most = max(most, line.bulk[room.state[k]] + abs(room.gain[k]))
+    return top + most
+
+
+@inner
 def _table(line: Line, k: int, first: int, second: int) -> float:
     """Return what pair k adds in two states."""
     a, b = line.pairs.cell[line.pairs.cell_start[k, 0] + first], line.pairs.cell[line.pairs.cell_start[k, 1] + second]
@@ -220,19 +234,28 @@ def _walk(
     near = _home_index(rows, r, j)
     index = min(max(first, near - 1), last) if side > 0 else max(min(last, near + 2), first)
     lowest, n_edges = line.edge_start[j], line.edge_start[j + 1] - line.edge_start[j]
+    plain = n_edges == 0 and not line.curved[j]
+    cost, gain, value, states = room.cost, room.gain, room.value, room.state
+    state = line.state_start[j]
     n = 0
     while first <= index <= last and n <= MOST:
         x = grid_value(rows, r, j, index)
         if (x <= before if side > 0 else x >= before) or _is_code(space, j, x):
             index += side
             continue
-        state = _state(line, space, j, x)
-        bend = bends.value[bends.start[j] + index - bends.first[j]] if line.curved[j] else 0.0
-        room = _grown(room, n)
-        room.cost[n], room.value[n], room.state[n] = price(space, j, before, x), x, state
-        room.gain[n] = _alone(line, home, j, state, _adds(line, j, x, state, bend) - base)
+        if n == len(cost):
+            more = _grown(_Room(cost, gain, value, states), n)
+            cost, gain, value, states = more.cost, more.gain, more.value, more.state
+        cost[n], value[n] = price(space, j, before, x), x
+        if plain:
+            gain[n] = line.weight[j] * (x - before)
+        else:
+            state = _state(line, space, j, x)
+            bend = bends.value[bends.start[j] + index - bends.first[j]] if line.curved[j] else 0.0
+            gain[n] = _alone(line, home, j, state, _adds(line, j, x, state, bend) - base)
+        states[n] = state
         n += 1
-        if room.gain[n - 1] > enough:
+        if gain[n - 1] > enough:
             break
         if every:
             index += side
@@ -244,7 +267,7 @@ def _walk(
             index = _first_index_reaching(rows, r, j, line.edge[lowest + bin_], index, last)
         else:
             index = _first_index_reaching(rows, r, j, line.edge[lowest + bin_ - 1], first, index) - 1
-    return room, n
+    return _Room(cost, gain, value, states), n
 
 
 @inner
@@ -270,7 +293,8 @@ def _leap(
             break
         state = _state(line, space, j, float(x))
         if state == line.state_start[j] + bin_:
-            room = _grown(room, n)
+            if n == len(room.cost):
+                room = _grown(room, n)
             room.cost[n], room.value[n], room.state[n] = price(space, j, before, float(x)), float(x), state
             room.gain[n] = _alone(line, home, j, state, _adds(line, j, float(x), state, 0.0) - base)
             n += 1
