@@ -41,6 +41,16 @@ _HEAD = """\
 #   change  "any", "up" or "down"
 #   weight  how hard a change is, beside the others
 """
+_TAIL = """\
+# What holds beyond single features, to be written by someone who knows the product:
+# [time]                       # waiting as an action; features that grow by themselves get a tick, months by 1
+# horizon = 12
+# cost_per_month = 0.05
+# [[rules]]                    # start.x is the present value of x
+# require = "open_accounts <= accounts"
+# [reapply]                    # what this application leaves behind
+# effects = { inquiries = "+1" }
+"""
 
 
 def draft_policy(frame: Any, *, target: str | None = None, model: Model | None = None, favourable: Level = 1) -> str:
@@ -77,7 +87,7 @@ def draft_policy(frame: Any, *, target: str | None = None, model: Model | None =
     --------
     >>> import pandas as pd
     >>> text = draft_policy(pd.DataFrame({"income": [41000, 52500, 38000], "sex": ["f", "m", "f"]}))
-    >>> print(text[text.index("[features.sex]") :])
+    >>> print(text[text.index("[features.sex]") : text.index("# What holds")])
     [features.sex]
     kind = "category"
     levels = ["f", "m"]
@@ -95,9 +105,17 @@ def draft_policy(frame: Any, *, target: str | None = None, model: Model | None =
             guess = did_you_mean(name, table.columns)
             raise UnknownFeature(f"the data has no column {name!r}, which the model needs.{guess}")
     tested = None if model is None else used_columns(model)
+    groups = _one_hot(table.drop(columns=[] if target is None else [target]), None if model is None else set(inputs))
+    members = {column: group for group, columns in groups.items() for column in columns}
     blocks: list[str] = []
     for name in table.columns:
         if name == target:
+            continue
+        if name in members:
+            group = members[name]
+            if name == groups[group][0]:
+                untested = tested is not None and not tested & set(groups[group])
+                blocks.append(_group(group, groups[group], table, idle=untested))
             continue
         if model is not None and name not in inputs:
             blocks.append(_left_out(name, "the model does not read it"))
@@ -107,7 +125,9 @@ def draft_policy(frame: Any, *, target: str | None = None, model: Model | None =
         raise DataError("no column of the data is one that a policy could speak of. Give the applicants' columns.")
     by = "" if model is None else f" and a model ({_comment(model.name)})"
     head = _HEAD.format(rows=f"{len(table):,}", by=by)
-    return "\n".join([head, *_decision(table, target, model, favourable), *blocks])
+    spoken = [f"{toml_key(group)} = {toml_value(columns)}" for group, columns in groups.items()]
+    spoken = ["[groups.one_hot]  # columns of 0 and 1 that are one category", *spoken, ""] if spoken else []
+    return "\n".join([head, *_decision(table, target, model, favourable), *spoken, *blocks, _TAIL])
 
 
 def _decision(table: pd.DataFrame, target: str | None, model: Model | None, favourable: Level) -> Iterator[str]:
@@ -139,11 +159,39 @@ def _decision(table: pd.DataFrame, target: str | None, model: Model | None, favo
     yield ""
 
 
+def _one_hot(table: pd.DataFrame, inputs: set[str] | None) -> dict[str, tuple[str, ...]]:
+    """Return columns of 0 and 1 that share the beginning of their name, and of which every row has exactly one."""
+    alike: dict[str, list[str]] = {}
+    for name in table.columns:
+        cut = max(name.rfind(mark) for mark in "_=")
+        known = inputs is None or name in inputs
+        if cut > 0 and known and pd.api.types.is_numeric_dtype(table[name].dtype) and table[name].isin([0, 1]).all():
+            alike.setdefault(name[:cut], []).append(name)
+    return {
+        group: tuple(columns)
+        for group, columns in alike.items()
+        if len(columns) > 1 and group not in (*table.columns, "wait") and bool((table[columns].sum(axis=1) == 1).all())
+    }
+
+
+def _group(name: str, columns: tuple[str, ...], table: pd.DataFrame, *, idle: bool) -> str:
+    """Return the lines on columns that are one category."""
+    levels = tuple(column[len(name) + 1 :] or column for column in columns)
+    levels = levels if len(set(levels)) == len(levels) else columns
+    role = _role(name, idle=idle)
+    chosen = pd.Series(np.asarray(levels, dtype=object)[table[list(columns)].to_numpy(dtype=float).argmax(axis=1)])
+    lines = ['kind = "category"', _line(f"levels = {toml_value(levels)}", "in the order of the columns")]
+    lines += [*_shared(name, "category", role, chosen), *_comments(_shares(chosen, levels))]
+    return "\n".join([f"[features.{toml_key(name)}]", *lines, ""])
+
+
 # ------------------------------------------------------------------------------------------------------------ a feature
 
 
 def _feature(name: str, column: pd.Series[Any], native: Column | None, *, idle: bool) -> str:
     """Return the lines on one column, or the reason why it is left out."""
+    if name == "wait":
+        return _left_out(name, "wait stands for the months waited; rename the column")
     present = column.dropna()
     levels = _levels_of(present, native)
     if native is None:
@@ -252,6 +300,9 @@ def _number_lines(name: str, column: pd.Series[Any], role: tuple[str, str] | Non
     if codes:
         table = ", ".join(f'"{number_text(code)}" = {toml_text("code " + number_text(code))}' for code in codes)
         lines.append(_line(f"codes = {{ {table} }}", "these look like codes: say what each means"))
+        if role is None:
+            move = f'"{number_text(codes[0])}" = [0]'
+            lines.append(_line(f"# moves = {{ {move} }}", "which code leads where; a code stays without"))
     lines += _shared(name, kind, role, column)
     if len(real):
         low, middle, high = (number_text(float(x)) for x in (real.min(), np.median(real), real.max()))
@@ -338,6 +389,8 @@ def _shared(name: str, kind: str, role: tuple[str, str] | None, missing: pd.Seri
     share = float(missing.isna().mean()) if len(missing) else 0.0
     if role is None and kind in ("number", "integer"):
         lines.append(_line('# unit = "..."', "printed behind its values"))
+    if share and role is None:
+        lines.append(_line("# provide = { cost = 1.0 }", "if a missing value can be handed in"))
     return lines + (_comments(f"missing in {_percent(share)} of the rows") if share else [])
 
 

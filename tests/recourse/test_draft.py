@@ -269,3 +269,34 @@ def test_what_cannot_be_drafted_is_refused() -> None:
         draft_policy(frame, target="income")
     with pytest.raises(DataError, match="no column of the data"):
         draft_policy(pd.DataFrame())
+
+
+def test_columns_that_are_one_category_are_drafted_as_one() -> None:
+    """Columns of 0 and 1 of which every row has exactly one become a group with one table; others stay flags."""
+    frame = pd.DataFrame(
+        {
+            "purpose_car": [1, 0, 0, 1],
+            "purpose_home": [0, 1, 1, 0],
+            "late_30": [1, 0, 1, 1],
+            "late_60": [1, 0, 0, 0],
+            "income": [10.0, 20.0, 30.0, 50.0],
+        }
+    )
+    policy = Policy.from_text(draft_policy(frame))
+    assert policy.groups.columns == {"purpose": ("purpose_car", "purpose_home")}
+    assert policy.levels["purpose"] == ("car", "home")
+    assert set(policy.features) == {"purpose", "late_30", "late_60", "income"}
+    check_costs(policy, Population.from_frame(frame, policy))
+    assert "purpose" in Policy.from_text(draft_policy(frame, target="late_60")).features
+    taken = Policy.from_text(draft_policy(frame.assign(purpose=[1.0, 2.0, 3.0, 4.0])))
+    assert not taken.groups.columns
+
+
+def test_a_draft_shows_what_else_can_be_said() -> None:
+    """Codes and missing values come with the line that would let them move, as comments."""
+    frame = pd.DataFrame({"months": [1.0, -7.0, -8.0, 40.0, 12.0], "value": [1.0, None, 3.0, 9.0, 4.0]})
+    text = draft_policy(frame)
+    assert '# moves = { "-7" = [0] }' in text
+    assert "# provide = { cost = 1.0 }" in text
+    assert "# [time]" in text
+    Policy.from_text(text)
