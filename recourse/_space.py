@@ -142,6 +142,7 @@ def lay_out(
         dep_start=wiring.dep_start,
         dep=wiring.dep,
         rule=wiring.rule,
+        knockouts=len(policy.decision.knockouts),
         programs=wiring.programs,
         shape=SHAPES[shape],
         box_steps=box_steps,

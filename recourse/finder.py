@@ -23,10 +23,11 @@ from .models import read_model
 from .models.base import Model, RefusedCell
 from .models.blackbox import BlackBox
 from .models.trees import Trees
-from .plan import Outcome, Provenance
+from .plan import Outcome, Plan, Provenance
 from .policy import Policy, check_costs
 from .population import Population, as_pandas
 from .problem import Encoded, Problem, build_problem
+from .values import Value
 
 __all__ = ["Batch", "Budget", "Finder", "Solved"]
 
@@ -262,6 +263,14 @@ class Finder:
         if workers < 1:
             raise InputError(f"threads must be at least 1, got {workers}")
         return self._run(table, names, cuts, workers, progress)
+
+    def region(
+        self, row: Mapping[str, Any], plan: Plan, *, threshold: float | None = None
+    ) -> dict[str, tuple[Value, Value]]:
+        """Return how far each number of a plan may go, jointly, with the plan still approved; see `recourse.region`."""
+        from .region import region
+
+        return region(self, row, plan, threshold=threshold)
 
     def validate(self, frame: Any) -> list[tuple[Any, str]]:
         """Return (index label, message) for every row that could not be used.

@@ -54,6 +54,7 @@ class Space(NamedTuple):
     dep_start: np.ndarray  # int64[n_programs + 1]
     dep: np.ndarray  # int64[...], features whose values a program reads
     rule: np.ndarray  # int64[n_rules], programs; a rule is violated where its program is 0
+    knockouts: int  # the last so many rules: no region may hold a row that violates one of these
     programs: Programs
     shape: int  # POINT, BOX or ORTHANT
     box_steps: int

@@ -1,7 +1,8 @@
 """Whether every row of a plan's region is approved: a search for one that is not.
 
-A region is a product of ranges of positions. Its rows that violate no rule must all be approved; the least leaf of
-each tree bounds the score from below, and the range whose trees are furthest apart is split until the bound decides.
+A region is a product of ranges of positions. Its rows that violate no rule must all be approved, and no knock-out may
+fire on one; the least leaf of each tree bounds the score from below, and the range whose trees are furthest apart is
+split until the bound decides.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from .arena import taller
-from .coupling import BROKEN, narrow, settle
+from .coupling import BROKEN, KEPT, narrow, settle
 from .forest import ACTS, CUT, FEATURE, LEFT, OFFSET, RIGHT, START, has_bit
 from .incumbent import Case, Goal, approves, total_at
 from .jit import inner
+from .programs import run_box, run_point
 
 HOLDS, FAILS, UNDECIDED = 0, 1, 2
 MOST_BOXES = 20_000
@@ -77,9 +79,9 @@ def refute(case: Case, goal: Goal, first: np.ndarray, last: np.ndarray, bad: np.
             low[a], high[a] = boxes[n_boxes, 2 * a], boxes[n_boxes, 2 * a + 1]
             weight[a], into[a], cut_of[a] = 0.0, -1.0, -1
         state = narrow(case.space, case.moves, case.active, case.sight, low, high, broken)
-        if state == BROKEN:
+        if state == BROKEN and (case.space.knockouts == 0 or _is_lawless(case)):
             continue
-        clean = True
+        clean = state == KEPT or _is_clear(case)
         for k in range(n_models):
             least = case.residual.constant[k]
             for t in range(case.residual.part[k], case.residual.part[k + 1]):
@@ -90,9 +92,7 @@ def refute(case: Case, goal: Goal, first: np.ndarray, last: np.ndarray, bad: np.
         for corner in range(2):
             for a in range(n):
                 point[a] = low[a] if corner == 0 else high[a]
-            if settle(case.space, case.moves, case.active, case.sight, point) and not _approved(
-                case, goal, point, total
-            ):
+            if _is_refused(case, goal, point, total):
                 for a in range(n):
                     bad[a] = point[a]
                 return FAILS
@@ -119,10 +119,41 @@ def refute(case: Case, goal: Goal, first: np.ndarray, last: np.ndarray, bad: np.
 
 
 @inner
-def _approved(case: Case, goal: Goal, point: np.ndarray, total: np.ndarray) -> bool:
+def _is_lawless(case: Case) -> bool:
+    """Whether every row of the box that was narrowed last violates a rule; knock-outs, the last ones, are none here."""
+    sight, space = case.sight, case.space
+    for i in range(len(space.rule) - space.knockouts):
+        run_box(space.programs, space.rule[i], sight.low, sight.high, sight.maybe, case.moves.value_start, sight.stack,
+                sight.out)  # fmt: skip
+        if sight.out[0] == 0.0 and sight.out[1] == 0.0 and sight.out[2] == 0.0:
+            return True
+    return False
+
+
+@inner
+def _is_clear(case: Case) -> bool:
+    """Whether no knock-out fires in the box that was narrowed last."""
+    sight, space = case.sight, case.space
+    for i in range(len(space.rule) - space.knockouts, len(space.rule)):
+        run_box(space.programs, space.rule[i], sight.low, sight.high, sight.maybe, case.moves.value_start, sight.stack,
+                sight.out)  # fmt: skip
+        if sight.out[0] <= sight.out[1] and sight.out[0] == 0.0:
+            return False
+    return True
+
+
+@inner
+def _is_refused(case: Case, goal: Goal, point: np.ndarray, total: np.ndarray) -> bool:
+    """Whether a row violates no rule, and is not approved or knocked out."""
+    space, sight = case.space, case.sight
+    if not settle(space, case.moves, case.active, sight, point):
+        for i in range(len(space.rule) - space.knockouts):
+            if run_point(space.programs, space.rule[i], sight.x, case.moves.value_start, sight.stack) == 0.0:
+                return False
+        return True
     for k in range(len(total)):
         total[k] = total_at(case.residual, case.active, k, point)
-    return approves(case, goal, point, total)
+    return not approves(case, goal, point, total)
 
 
 @inner
@@ -151,7 +182,7 @@ def holds(case: Case, goal: Goal, position: np.ndarray, bad: np.ndarray) -> int:
         far = last[a] if position[a] > table[a, START] else first[a]
         while far != kept:
             bad[a] = far
-            if settle(case.space, case.moves, case.active, case.sight, bad) and not _approved(case, goal, bad, total):
+            if _is_refused(case, goal, bad, total):
                 break
             far = kept + (far - kept) // 2 if far > kept else kept - (kept - far) // 2
             bad[a] = kept
