@@ -15,7 +15,7 @@ LARGEST = float(np.finfo(np.float32).max)  # without a grid, targets are float32
 _EXACT = 2**53  # integers up to here are floats exactly
 _FAR = 2**52  # the end of a grid without a bound
 _DIGITS = 10**15  # a decimal of at most 15 digits is the shortest text of its nearest float
-_PLACES = 6  # most decimal places of an applicant's value that are read without decimals
+_PLACES = 9  # most decimal places of an applicant's value that are read without decimals
 _ROOM = 2**62
 _WIDE = Context(prec=1500)  # sums and products of any floats' decimal texts are exact
 
@@ -59,14 +59,17 @@ def limits(feature: Feature, start: np.ndarray) -> Limits:
     number = np.flatnonzero(~np.isnan(start))
     x = start[number]
     places, whole = _integers(x)
+    hard = np.zeros(len(x), bool)
     for count in np.unique(places).tolist():  # so that no applicant's limits depend on the others in the chunk
         some = np.flatnonzero(places == count)
         done = None if count < 0 else _fast(feature, whole[some], count)
-        if done is not None:
+        if done is None:
+            hard[some] = True
+        else:
             _write(out, number[some], done)
-            some = some[done.hard]
-        for k in some.tolist():
-            _one(feature, float(x[k]), out, int(number[k]))
+            hard[some] = done.hard
+    for k in _rough(feature, x, np.flatnonzero(hard), number, out).tolist():
+        _one(feature, float(x[k]), out, int(number[k]))
     return out
 
 
@@ -230,6 +233,28 @@ def _fast(feature: Feature, whole: np.ndarray, places: int) -> _Done | None:
             exact = (limit - zero) // step if k % 2 else -((zero - limit) // step)
             index.append(np.clip(exact, -far - 1, far + 1))
     return _Done(origin, stride, scale, tuple(index), None, hard)
+
+
+def _rough(feature: Feature, x: np.ndarray, hard: np.ndarray, number: np.ndarray, out: Limits) -> np.ndarray:
+    """Write the indices of starts with many digits where floats can tell them; return the starts where they cannot.
+
+    They can where the ends of the largest change lie well between two values of the grid.
+    """
+    change = feature.max_change
+    if not len(hard) or feature.step is None or feature.step_from != "zero" or change is None:
+        return hard
+    at, step = x[hard], float(feature.step)
+    size = np.full(len(at), change) if isinstance(change, float) else np.abs(at) * change.percent / 100
+    if not isinstance(change, float):
+        size = np.maximum(size, change.at_least)
+    low, high = (at - size) / step, (at + size) / step
+    reach = (np.abs(at) + size) / step
+    error = 1e-9 * (1.0 + reach)
+    sure = (reach < 1e6) & (np.abs(low - np.rint(low)) > error) & (np.abs(high - np.rint(high)) > error)
+    where, low, high = number[hard[sure]], np.ceil(low[sure]), np.floor(high[sure])
+    out.first[where] = np.maximum(out.outer_first[where], low.astype(np.int64))
+    out.last[where] = np.minimum(out.outer_last[where], high.astype(np.int64))
+    return hard[~sure]
 
 
 def _decimal(number: float) -> Decimal:

@@ -149,6 +149,8 @@ STARTS = st.lists(
     st.integers(-2000, 2000).map(float)
     | st.decimals(-2000, 2000, places=3).map(float)
     | st.floats(-1e6, 1e6)
+    | st.integers(-4000, 4000).map(lambda k: k / 80 + 1e-13)
+    | st.integers(-4000, 4000).map(lambda k: k / 7)
     | st.sampled_from([1e15, 123456789012345.0, 0.1 + 0.2, -0.0]),
     min_size=1,
     max_size=12,
