@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .forest import OF, OFFSET, START, Active
+from .forest import APART, OF, OFFSET, Active
 from .jit import inner
-from .moves import MISSING, Moves, Space, cell_of, seen_value, span
-from .programs import run_box, run_point
+from .moves import MISSING, Moves, Space, cell_of, ranges, seen_value, span
+from .operations import LOAD
+from .programs import Programs, run_box, run_point
+from .residual import reduce_programs
 
 KEPT, OPEN, BROKEN = 0, 1, -1  # no rule is violated in a box; some point may violate one; every point violates one
 
@@ -17,8 +19,12 @@ KEPT, OPEN, BROKEN = 0, 1, -1  # no rule is violated in a box; some point may vi
 class Sight(NamedTuple):
     """What expressions see of an applicant, with scratch."""
 
-    live: bool  # whether any column follows from several actions, or there is a rule
-    reads: np.ndarray  # int64[...], active features that live programs read
+    programs: Programs  # reduced to what the applicant's moves leave open
+    rule: np.ndarray  # int64[...], programs of the rules that some move may violate
+    column: np.ndarray  # int64[...], the columns of `Moves.column` that have a choice
+    live: bool  # whether there are any of these
+    reads: np.ndarray  # int64[...], active features that they read
+    feeds: np.ndarray  # uint8[n_active], whether a column follows from a feature
     x: np.ndarray  # float64[n], values at a point
     low: np.ndarray  # float64[n], ranges in a box
     high: np.ndarray  # float64[n]
@@ -29,30 +35,48 @@ class Sight(NamedTuple):
 
 @inner
 def make_sight(space: Space, moves: Moves, active: Active) -> Sight:
-    """Prepare an applicant's expressions."""
-    n = len(space.listed)
-    used = np.zeros(len(active.table), np.uint8)
+    """Prepare an applicant's expressions; marks the features that open ones read as told apart."""
+    n, n_active = len(space.listed), len(active.table)
+    low, high, maybe = np.empty(n, np.float64), np.empty(n, np.float64), np.empty(n, np.uint8)
+    ranges(space, moves.offset, moves.value, low, high, maybe)
+    programs = space.programs
+    if len(space.rule) > 0 or len(moves.column) > 0:
+        programs = reduce_programs(space.programs, low, high, maybe, moves.value_start)
+    stack, out = np.empty((max(1, space.programs.depth), 3), np.float64), np.empty(3, np.float64)
+    rule, n_rules = np.empty(len(space.rule), np.int64), 0
+    for i in range(len(space.rule)):
+        run_box(programs, space.rule[i], low, high, maybe, moves.value_start, stack, out)
+        if out[0] <= out[1] and out[0] == 0.0:
+            rule[n_rules] = space.rule[i]
+            n_rules += 1
+    column, n_columns = np.empty(len(moves.column), np.int64), 0
+    for c in range(len(moves.column)):
+        if active.number[n + c] >= 0:
+            column[n_columns] = c
+            n_columns += 1
+    used, feeds = np.zeros(n_active, np.uint8), np.zeros(n_active, np.uint8)
+    for i in range(n_columns + n_rules):
+        k = space.program[moves.column[column[i]]] if i < n_columns else rule[i - n_columns]
+        for u in range(programs.start[k], programs.start[k + 1]):
+            if programs.op[u] == LOAD:
+                a = active.number[programs.arg[u]]
+                if a >= 0:
+                    used[a] = 1
+                    feeds[a] |= np.uint8(i < n_columns)
     count = 0
-    for i in range(len(moves.column) + len(space.rule)):
-        k = space.program[moves.column[i]] if i < len(moves.column) else space.rule[i - len(moves.column)]
-        for u in range(space.dep_start[k], space.dep_start[k + 1]):
-            a = active.number[space.dep[u]]
-            if a >= 0 and not used[a]:
-                used[a] = 1
-                count += 1
-    reads = np.empty(count, np.int64)
-    count = 0
-    for a in range(len(used)):
+    reads = np.empty(n_active, np.int64)
+    for a in range(n_active):
         if used[a]:
+            active.table[a, APART] = 1
             reads[count] = a
             count += 1
-    low, high, maybe = np.empty(n, np.float64), np.empty(n, np.float64), np.empty(n, np.uint8)
     for j in range(n):
         k = moves.offset[j] + moves.start[j]
         span(space, j, k, k, moves.value, low, high, maybe)
-    stack, out = np.empty((max(1, space.programs.depth), 3), np.float64), np.empty(3, np.float64)
-    live = len(moves.column) > 0 or len(space.rule) > 0
-    return Sight(live, reads, moves.value_start.copy(), low, high, maybe, stack, out)
+    return Sight(
+        programs, rule[:n_rules], column[:n_columns], n_rules + n_columns > 0, reads[:count], feeds,
+        moves.value_start.copy(), low, high, maybe, stack, out,
+    )  # fmt: skip
 
 
 @inner
@@ -74,21 +98,27 @@ def _position(space: Space, moves: Moves, c: int, value: float) -> int:
 
 
 @inner
-def settle(space: Space, moves: Moves, active: Active, sight: Sight, position: np.ndarray) -> bool:
-    """Write the positions that follow from those of the actions; return whether no rule is violated."""
-    if not sight.live:
-        return True
+def follow(space: Space, moves: Moves, active: Active, sight: Sight, position: np.ndarray) -> None:
+    """Write the positions that follow from those of the actions."""
     for u in range(len(sight.reads)):
         a = sight.reads[u]
         j = active.table[a, OF]
         sight.x[j] = seen_value(space, j, moves.value[active.table[a, OFFSET] + position[a]])
-    for c in range(len(moves.column)):
-        a = active.number[len(space.listed) + c]
-        if a >= 0:
-            value = run_point(space.programs, space.program[moves.column[c]], sight.x, moves.value_start, sight.stack)
-            position[a] = _position(space, moves, c, value)
-    for i in range(len(space.rule)):
-        if run_point(space.programs, space.rule[i], sight.x, moves.value_start, sight.stack) == 0.0:
+    for i in range(len(sight.column)):
+        c = sight.column[i]
+        k = space.program[moves.column[c]]
+        value = run_point(sight.programs, k, sight.x, moves.value_start, sight.stack)
+        position[active.number[len(space.listed) + c]] = _position(space, moves, c, value)
+
+
+@inner
+def settle(space: Space, moves: Moves, active: Active, sight: Sight, position: np.ndarray) -> bool:
+    """Write the positions that follow from those of the actions; return whether no rule is violated."""
+    if not sight.live:
+        return True
+    follow(space, moves, active, sight, position)
+    for i in range(len(sight.rule)):
+        if run_point(sight.programs, sight.rule[i], sight.x, moves.value_start, sight.stack) == 0.0:
             return False
     return True
 
@@ -99,8 +129,8 @@ def narrow(
 ) -> int:
     """Write the positions that may follow from ranges of positions of the actions; return what becomes of the rules.
 
-    ``first[a]:last[a]`` (inclusive) are positions of active feature a; `broken[0]` gets the first rule that some point
-    may violate, -1 without one.
+    ``first[a]:last[a]`` (inclusive) are positions of active feature a; `broken[0]` gets the program of the first rule
+    that some point may violate, -1 without one.
     """
     broken[0] = -1
     if not sight.live:
@@ -113,12 +143,11 @@ def narrow(
         else:
             span(space, j, at + first[a], at + last[a], moves.value, sight.low, sight.high, sight.maybe)
     out = sight.out
-    for c in range(len(moves.column)):
+    for i in range(len(sight.column)):
+        c = sight.column[i]
         a = active.number[len(space.listed) + c]
-        if a < 0:
-            continue
         k = space.program[moves.column[c]]
-        run_box(space.programs, k, sight.low, sight.high, sight.maybe, moves.value_start, sight.stack, out)
+        run_box(sight.programs, k, sight.low, sight.high, sight.maybe, moves.value_start, sight.stack, out)
         if out[0] > out[1]:
             first[a], last[a] = 0, 0
             continue
@@ -126,16 +155,16 @@ def narrow(
         if out[2] != 0.0:
             first[a] = 0
     state = KEPT
-    for i in range(len(space.rule)):
-        k = space.rule[i]
-        run_box(space.programs, k, sight.low, sight.high, sight.maybe, moves.value_start, sight.stack, out)
+    for i in range(len(sight.rule)):
+        k = sight.rule[i]
+        run_box(sight.programs, k, sight.low, sight.high, sight.maybe, moves.value_start, sight.stack, out)
         if out[0] <= out[1] and out[0] == 0.0:
             if out[1] == 0.0 and out[2] == 0.0:
-                broken[0] = i
+                broken[0] = k
                 return BROKEN
             state = OPEN
             if broken[0] < 0:
-                broken[0] = i
+                broken[0] = k
     return state
 
 
@@ -148,11 +177,3 @@ def parent_to_split(space: Space, active: Active, k: int, low: np.ndarray, high:
         if a >= 0 and high[a] - low[a] > most:
             best, most = a, high[a] - low[a]
     return best
-
-
-@inner
-def present(active: Active, space: Space, moves: Moves, sight: Sight, position: np.ndarray) -> bool:
-    """Write the applicant's own position; return whether no rule is violated there."""
-    for a in range(len(active.table)):
-        position[a] = active.table[a, START]
-    return settle(space, moves, active, sight, position)

@@ -433,7 +433,7 @@ def branch(
                     if forced[0] >= 0:
                         split_a, split_c = forced[0], point[forced[0]] + 1
                     elif reaches and not lawful and broken[0] >= 0:
-                        split_a, split_c = _halve(case, choice, space.rule[broken[0]], box, point)
+                        split_a, split_c = _halve(case, choice, broken[0], box, point)
                     elif split_c == -2:
                         column = moves.column[active.table[split_a, OF] - len(space.listed)]
                         split_a, split_c = _halve(case, choice, space.program[column], box, point)

@@ -108,19 +108,7 @@ def activate(space: Space, moves: Moves) -> Active:
         if number[j] >= 0:
             order[at] = number[j]
             at += 1
-    # an expression that is not settled reads it: no two of its values are alike
-    for c in range(len(moves.column)):
-        _tell_apart(space, space.program[moves.column[c]], number, table)
-    for i in range(len(space.rule)):
-        _tell_apart(space, space.rule[i], number, table)
     return Active(n_runs, (widest + 63) // 64, table, order, number)
-
-
-@inner
-def _tell_apart(space: Space, k: int, number: np.ndarray, table: np.ndarray) -> None:
-    for u in range(space.dep_start[k], space.dep_start[k + 1]):
-        if number[space.dep[u]] >= 0:
-            table[number[space.dep[u]], APART] = 1
 
 
 class Residual(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .arena import taller
-from .coupling import Sight, settle
+from .coupling import Sight, follow, settle
 from .forest import (
     ACTS,
     CUT,
@@ -185,25 +185,43 @@ def deviations(case: Case, position: np.ndarray) -> None:
     n_models = len(climb.here)
     for k in range(n_models):
         climb.here[k] = _deviations(case.residual, active, climb, climb.table[k], k, position)
-    if len(case.moves.column) == 0:
-        return
-    # columns that follow from several actions move with each of them: those points are added up anew
-    n_active, other = len(active.table), climb.other
+    if len(case.sight.column) > 0:
+        _follow_up(case, position)
+
+
+@inner
+def _follow_up(case: Case, position: np.ndarray) -> None:
+    """Correct the tables where a column that follows from several actions moves too: those points are added up anew."""
+    climb, active = case.climb, case.active
+    n_active, n_models, other = len(active.table), len(climb.here), climb.other
+    raw, last, total = np.empty(n_models, np.float64), np.empty(n_active, np.int64), np.empty(n_models, np.float64)
     for u in range(len(case.sight.reads)):
         a = case.sight.reads[u]
+        if not case.sight.feeds[a]:
+            continue
         for b in range(n_active):
-            other[b] = position[b]
+            other[b], last[b] = position[b], -1
         for p in range(active.table[a, SIZE]):
             if case.moves.cost[active.table[a, OFFSET] + p] > UNBOUNDED:
                 continue
             other[a] = p
-            settle(case.space, case.moves, active, case.sight, other)
-            same = True
+            follow(case.space, case.moves, active, case.sight, other)
+            moved, new = False, False
             for b in range(n_active):
-                same &= other[b] == position[b] or active.table[b, ACTS] == 1
-            if not same:
-                for k in range(n_models):
-                    climb.table[k, climb.place[a] + p] = total_at(case.residual, active, k, other)
+                if active.table[b, ACTS] == 0:
+                    moved |= other[b] != position[b]
+                    new |= other[b] != last[b]
+                    last[b] = other[b]
+            i = climb.place[a] + p
+            for k in range(n_models):
+                new |= climb.table[k, i] != raw[k]
+                raw[k] = climb.table[k, i]
+                if moved:
+                    if new:
+                        total[k] = total_at(case.residual, active, k, other)
+                    climb.table[k, i] = total[k]
+                else:
+                    new = True
 
 
 @inner
@@ -227,7 +245,7 @@ def merit_here(climb: Climb, goal: Goal) -> float:
 @inner
 def approves(case: Case, goal: Goal, position: np.ndarray, total: np.ndarray) -> bool:
     """Whether every model approves a point of these sums; sums within eps of a cut are added up natively."""
-    close = len(case.moves.column) > 0  # bounds on such columns may be wider than a cell
+    close = len(case.sight.column) > 0  # bounds on such columns may be wider than a cell
     for k in range(len(total)):
         if total[k] < goal.need[k] - goal.eps[k]:
             return False
@@ -304,6 +322,18 @@ def _allowed_at(case: Case, here: np.ndarray, a: int, p: int) -> bool:
 
 
 @inner
+def _finishes_at(case: Case, goal: Goal, here: np.ndarray, a: int, p: int) -> bool:
+    """Whether a point that the tables call approved is allowed, and approved indeed, when feature a moves to p."""
+    if not _allowed_at(case, here, a, p):
+        return False
+    if len(case.sight.column) > 0:  # the tables may miss what a column that follows does to others
+        for k in range(len(goal.need)):
+            if total_at(case.residual, case.active, k, case.climb.other) < goal.need[k] + goal.eps[k]:
+                return False
+    return True
+
+
+@inner
 def climb_to(case: Case, goal: Goal, position: np.ndarray, best: int) -> bool:
     """Climb from a point to an approved one that costs less than `best`, in place; False without one.
 
@@ -340,7 +370,7 @@ def climb_to(case: Case, goal: Goal, position: np.ndarray, best: int) -> bool:
                 score = merit(climb, goal, climb.place[a] + p)
                 extra = price - now
                 if score >= 0.0:
-                    if spent + extra < best and _allowed_at(case, here_at, a, p):
+                    if spent + extra < best and _finishes_at(case, goal, here_at, a, p):
                         best, finish_a, finish_p = spent + extra, a, p
                 elif score > here + least:
                     ratio = (score - here) / float(extra) if extra > 0 else 1e300
@@ -397,7 +427,7 @@ def improve(case: Case, goal: Goal, position: np.ndarray) -> None:
                 for q in range(active.table[b, SIZE]):
                     gain = freed + now - cost_at(moves, active, b, q)
                     if gain > saving and merit(climb, goal, climb.place[b] + q) >= 0.0:
-                        if _allowed_at(case, position, b, q):
+                        if _finishes_at(case, goal, position, b, q):
                             saving, taken, best_a, best_p = gain, back, b, q
             if back >= 0:
                 position[back] = kept
