@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse import _limits
+from recourse._encoding import _positions
 from recourse._forest import raw_thresholds
 from recourse._limits import TooFine, limits
 from recourse.errors import DataError, InputError, PolicyError, UnknownFeature
@@ -20,7 +21,7 @@ from recourse.models.base import Column, Model
 from recourse.models.evaluate import evaluate
 from recourse.models.trees import Trees
 from recourse.policy import Feature, Policy
-from recourse.population import Population
+from recourse.population import Population, read_positions
 from recourse.problem import Problem, build_problem
 from recourse.search.forest import Forest
 
@@ -287,6 +288,35 @@ def test_rows_after_changes_are_scored_as_they_are_encoded(seed: int) -> None:
     wanted = problem.encode(other)
     for found, matrix in zip(problem.scored_matrices(here, np.arange(12), values), wanted.matrices, strict=True):
         np.testing.assert_array_equal(found, matrix)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(["1", "2", None, "1"], dtype="string"),
+        pd.Series([1, "2", 1.0, np.nan, None, pd.NA, "1", True], dtype=object),
+        pd.Series([1, 2, 2]),
+        pd.Series([1.0, np.nan, 2.0]),
+        pd.Series([1, None, 2], dtype="Int64"),
+        pd.Series(["2", None, "1"], dtype="category"),
+        pd.Series([True, False, True]),
+        pd.Series([], dtype=object),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_levels_are_read_alike_from_any_column(column: pd.Series) -> None:
+    """Reading a column without making objects of it finds the same positions."""
+    feature = Feature(kind="category", levels=[0, 2, 1])
+    np.testing.assert_array_equal(_positions(column, "x", feature), read_positions(column, "x", feature))
+
+
+def test_unknown_levels_are_refused_in_the_models_words() -> None:
+    """A level that neither knows is named with the model's levels, one that the model does not know as well."""
+    core = random_trees(np.random.default_rng(0), (Column("housing", ("own", "rent")),), n_trees=9)
+    problem = build_problem(model(core), policy({"housing": {"kind": "category", "levels": LEVELS}}), NOBODY)
+    for level in ("castle", "free"):
+        with pytest.raises(DataError, match=rf"column 'housing', row 1: the model has never seen the level '{level}'"):
+            problem.encode(pd.DataFrame({"housing": ["own", level]}))
 
 
 @given(st.integers(0, 2**32 - 1))
