@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     )
     from .finder import Finder
     from .models import read_model
+    from .obstacles import Blocking, blocking
     from .plan import BestScore, Certificate, Change, Outcome, Plan, Provenance
     from .policy import Feature, Policy
     from .population import Population
+    from .revalidation import Revalidation, revalidate
+    from .survival import refit_survival, robustness
 
 __version__ = "0.1.0"
 
 # Public name -> the module that holds it, loaded on first use: `import recourse` compiles nothing and stays light.
 _HOME = {
     "BestScore": "plan",
+    "Blocking": "obstacles",
     "Budget": "budget",
     "Certificate": "plan",
     "Change": "plan",
@@ -46,15 +50,21 @@ _HOME = {
     "Population": "population",
     "Provenance": "plan",
     "RecourseError": "errors",
+    "Revalidation": "revalidation",
     "SelfCheckFailed": "errors",
     "UnknownFeature": "errors",
     "UnsupportedModel": "errors",
+    "blocking": "obstacles",
     "check": "checking",
     "read_model": "models",
+    "refit_survival": "survival",
+    "revalidate": "revalidation",
+    "robustness": "survival",
 }
 
 __all__ = [
     "BestScore",
+    "Blocking",
     "Budget",
     "Certificate",
     "Change",
@@ -71,12 +81,17 @@ __all__ = [
     "Population",
     "Provenance",
     "RecourseError",
+    "Revalidation",
     "SelfCheckFailed",
     "UnknownFeature",
     "UnsupportedModel",
     "__version__",
+    "blocking",
     "check",
     "read_model",
+    "refit_survival",
+    "revalidate",
+    "robustness",
 ]
 
 

@@ -121,7 +121,7 @@ def revalidate(
     >>> outcome = old.find({"income": 28})
     >>> again = revalidate([outcome], [{"income": 28}], new, old.policy, old.population)[0]
     >>> again.holds, again.plans[0].reasons
-    (False, ('the score 0.0 is below 0.5',))
+    (False, ('the changed row is not approved: 0.0 is below 0.5',))
     """
     if len(outcomes) != len(rows):
         raise InputError(f"{len(outcomes)} outcomes were given for {len(rows)} rows")

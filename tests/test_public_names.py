@@ -13,6 +13,7 @@ import recourse
 
 NAMES = [
     "BestScore",
+    "Blocking",
     "Budget",
     "Certificate",
     "Change",
@@ -29,12 +30,17 @@ NAMES = [
     "Population",
     "Provenance",
     "RecourseError",
+    "Revalidation",
     "SelfCheckFailed",
     "UnknownFeature",
     "UnsupportedModel",
     "__version__",
+    "blocking",
     "check",
     "read_model",
+    "refit_survival",
+    "revalidate",
+    "robustness",
 ]
 
 
