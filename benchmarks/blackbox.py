@@ -275,14 +275,12 @@ class _Judge:
                 continue
             for i, one in enumerate(each):
                 if len(one.value) > 1:
-                    self.permitted[i][name] = self._bounds(features[name], one.value)
+                    self.permitted[i][name] = self._bounds(name, features[name], one.value)
 
-    def _bounds(self, feature: Feature, values: np.ndarray) -> list[Any]:
-        if feature.levels is not None and feature.kind == "category":
-            return [feature.levels[int(v)] for v in values]
-        if feature.levels is not None:
-            values = np.array([float(feature.levels[int(v)]) for v in values])
-        return [float(values.min()), float(values.max())]
+    def _bounds(self, name: str, feature: Feature, values: np.ndarray) -> list[Any]:
+        """The levels of a category, the ends of anything else."""
+        told = [feature.levels[int(v)] for v in values] if feature.levels is not None else values.tolist()
+        return told if name in self._work.categories else [float(min(told)), float(max(told))]
 
     def _unit(self, name: str) -> float:
         people = self._population if name in self._population.columns else self._everybody

@@ -133,10 +133,13 @@ class BlackBoxSearch:
         cuts = np.asarray(thresholds, dtype=np.float64) + self.policy.decision.margin
         if cuts.shape != (len(frame),):
             raise InputError(f"expected a threshold for each of {len(frame)} rows, got shape {cuts.shape}")
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
         out: list[Answer] = []
-        for k, begin in enumerate(range(0, len(frame), _CHUNK)):
-            part = slice(begin, begin + _CHUNK)
-            out += self._chunk(frame.iloc[part], cuts[part], np.random.default_rng([self.seed, k]))
+        with threadpool_limits(limits=1, user_api="blas"):  # so that sums repeat bit for bit on any number
+            for k, begin in enumerate(range(0, len(frame), _CHUNK)):
+                part = slice(begin, begin + _CHUNK)
+                out += self._chunk(frame.iloc[part], cuts[part], np.random.default_rng([self.seed, k]))
         return out
 
     def _chunk(self, frame: pd.DataFrame, cuts: np.ndarray, rng: np.random.Generator) -> list[Answer]:
@@ -405,7 +408,7 @@ class _Rounds:
         every, owner = np.concatenate(rows), np.array(of)
         led = self._states.after(self._start[who[owner]], every)
         matrix = self._states.matrix(led, self._own[who[owner]])
-        new = ~self._core.knows(matrix)
+        new = self._core.unknown(matrix)
         np.add.at(self.calls, who[owner[new]], 1)
         native = self._core.score(matrix)
         lawful = self._states.lawful(self._start[who[owner]], every)

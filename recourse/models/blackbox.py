@@ -182,9 +182,14 @@ class BlackBox:
         """What has been asked so far, by anyone."""
         return self._calls
 
-    def knows(self, matrix: np.ndarray) -> np.ndarray:
-        """Tell of each row whether its score is remembered, so that asking for it costs nothing."""
-        return np.array([key in self._known for key in _keys(matrix)], dtype=bool)
+    def unknown(self, matrix: np.ndarray) -> np.ndarray:
+        """Tell of each row whether asking for all of them would cost a call for it: not known, nor asked for above."""
+        seen: set[bytes] = set()
+        out = np.zeros(len(matrix), dtype=bool)
+        for i, key in enumerate(_keys(matrix)):
+            out[i] = key not in self._known and key not in seen
+            seen.add(key)
+        return out
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
         """Return the score of every row of a float64[n, n_columns] matrix; codes for levels, NaN for missing.

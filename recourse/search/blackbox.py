@@ -148,11 +148,18 @@ def _largest(gain: np.ndarray, cost: np.ndarray, count: np.ndarray, limit: int, 
         for v in range(1, count[a]):
             if cost[a, v] >= 0:
                 most = max(most, gain[a, v])
-        least = _FAR
+        cheapest = _FAR
         chosen[a] = 0
         for v in range(1, count[a]):
-            if cost[a, v] >= 0 and most > 0.0 and gain[a, v] >= 0.98 * most and cost[a, v] < least:
-                least, chosen[a], best[a] = cost[a, v], v, gain[a, v]
-    order = np.argsort(-best, kind="mergesort")
-    for k in range(limit, len(count)):
-        chosen[order[k]] = 0
+            if cost[a, v] >= 0 and most > 0.0 and gain[a, v] >= 0.98 * most and cost[a, v] < cheapest:
+                cheapest, chosen[a], best[a] = cost[a, v], v, gain[a, v]
+    taken = 0
+    for a in range(len(count)):
+        taken += chosen[a] > 0
+    while taken > limit:
+        least = -1
+        for a in range(len(count)):
+            if chosen[a] > 0 and (least < 0 or best[a] < best[least]):
+                least = a
+        chosen[least] = 0
+        taken -= 1
