@@ -454,7 +454,7 @@ def _write_set(
         cost[at], rank[at] = space.list_cost[k], at - begin
         cell[at], value[at] = space.list_cell[k], space.list_value[k]
         region[at, 0], region[at, 1] = at - begin, at - begin
-        whole |= space.list_until[k] != space.list_value[k]
+        whole |= at > begin and space.list_until[k] != space.list_value[k]
         at += 1
     value[begin], cell[begin] = rows.value[r, j], rows.cell[r, j]
     if not whole:
@@ -466,7 +466,7 @@ def _write_set(
         at += 1
     k = space.list_start[place]
     for p in range(begin, first):
-        if space.list_until[k] != space.list_value[k]:
+        if p > begin and space.list_until[k] != space.list_value[k]:  # staying is of one value, though it be missing
             low, high = first, at - 1
             while low < high and value[low] < space.list_value[k]:
                 low += 1
