@@ -11,10 +11,11 @@ from ._space import with_lists
 from .errors import PolicyError
 
 if TYPE_CHECKING:
+    from ._encoding import Encoded
     from ._searches import Batch, Solved
     from .budget import Budget
     from .models.additive import Additive
-    from .problem import Encoded, Problem
+    from .problem import Problem
     from .search.listing import Bends, Listing
 
 _STATUSES = ("found", "none_exists", "none_found")

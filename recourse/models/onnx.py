@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError, UnsupportedModel
+from ..errors import ModelError, SelfCheckFailed, UnsupportedModel
 from .base import Column, Model, Wanted, fingerprint
 from .onnx_graph import FLOAT, Branch, Ensemble, Grove, find, grow
-from .selfcheck import Native, self_check
+from .selfcheck import REFUSED, Native, self_check
 from .tree_builder import TreeBuilder, next_single
 from .trees import Trees
 
 Scorer = Callable[[np.ndarray], np.ndarray]
+_ALONE = 16  # probes that are also scored one by one
 
 
 def read(source: Any, wanted: Wanted) -> Model:
@@ -81,6 +82,10 @@ def read_file(content: bytes, wanted: Wanted) -> Model:
         score = raw
     else:
         squash = _squash(name, core, grove, raw, score, double=ensemble.double)
+    checked = self_check(name, core, Native(raw, score, squash))
+    rows = np.random.default_rng(1).normal(size=(_ALONE, len(columns))) * 100.0
+    if not np.array_equal([score(row[None])[0] for row in rows], score(rows)):
+        raise SelfCheckFailed(f"{name}: the score of a row depends on the rows beside it. {REFUSED}")
     return Model(
         name=name,
         core=core,
@@ -88,7 +93,7 @@ def read_file(content: bytes, wanted: Wanted) -> Model:
         score=score,
         squash=squash,
         sha256=fingerprint(core),
-        self_check=self_check(name, core, Native(raw, score, squash)),
+        self_check=checked,
     )
 
 
