@@ -52,8 +52,7 @@ def lint_policy(policy: Policy, *, frame: Any = None, model: Model | None = None
 
     Examples
     --------
-    >>> import numpy as np
-    import pandas as pd
+    >>> import pandas as pd
     >>> from recourse.policy import Policy
     >>> policy = Policy.model_validate(
     ...     {"decision": {"threshold": 0.5}, "features": {"incme": {"kind": "number", "step": 500}}}
