@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import ModelError, UnsupportedModel
 from .additive import Additive
 from .base import Column, Level, Model, Wanted, fingerprint
+from .lightgbm import ZERO
 from .pipeline_additive import add_up
 from .pipeline_check import check_sums, check_trees, takes_missing
 from .pipeline_rows import STRANGE, Outputs, RawRows, own_copy, plain_outputs, quietly
@@ -93,8 +94,9 @@ def read(pipeline: Any, wanted: Wanted, *, reader: Reader | None = None) -> Mode
     for wire, column in zip(wires, inner.columns, strict=True):
         _note_final(plan, wire, column)
     rows = _raw_rows(names, named, plan, wires)
-    hides = type(final).__module__.partition(".")[0] == "xgboost"
-    through = Through(rows, [own_copy(step) for _, step in steps], stage, Outputs(inner.columns, hides), tuple(wires))
+    library = type(final).__module__.partition(".")[0]
+    seen = Outputs(inner.columns, hides=library == "xgboost", tiny=ZERO if library == "lightgbm" else 0.0)
+    through = Through(rows, [own_copy(step) for _, step in steps], stage, seen, tuple(wires))
     return _model(final, inner, plan, through, wanted)
 
 

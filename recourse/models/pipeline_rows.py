@@ -13,6 +13,7 @@ import numpy as np
 
 from .base import Column, Level, spelling
 
+CLOSED = "_refused_unknown_levels"  # an attribute of encoders that did so before they were loosened
 STRANGE = "\u2063a level that was never seen"
 
 
@@ -72,11 +73,13 @@ class Cells:
 class Outputs:
     """From what the last step gives to the matrix of the final estimator.
 
-    XGBoost takes what a sparse matrix leaves out for missing (`hides`); all others take it for 0.
+    XGBoost takes what a sparse matrix leaves out for missing (`hides`); all others take it for 0. LightGBM takes
+    exactly `-tiny` for 0 in a dense row, but not in a sparse one.
     """
 
     columns: tuple[Column, ...]  # the final estimator's inputs
     hides: bool
+    tiny: float = 0.0
 
     def cells(self, given: Any) -> Cells:
         """Return a step's output, sparse or framed as it may be, as numbers and codes."""
@@ -84,6 +87,8 @@ class Outputs:
             parts = given.tocoo()
             value = np.zeros(given.shape)
             value[parts.row, parts.col] = parts.data
+            if self.tiny:
+                value[value == -self.tiny] = np.nextafter(-self.tiny, -np.inf)
             absent = np.ones(given.shape, dtype=bool)
             absent[parts.row, parts.col] = False
             return Cells(value, absent if self.hides else None)
@@ -169,10 +174,10 @@ def own_copy(step: Any, *, loose: bool = False) -> Any:
         kind = type(part).__name__
         if kind == "PowerTransformer" and part.method == "box-cox":
             unchecked(part)
-        if kind == "OneHotEncoder" and part.handle_unknown == "error":
-            part.handle_unknown = "ignore"
-        if kind == "OrdinalEncoder" and part.handle_unknown == "error":
-            part.handle_unknown, part.unknown_value = "use_encoded_value", -1
+        if kind in ("OneHotEncoder", "OrdinalEncoder") and part.handle_unknown == "error":
+            setattr(part, CLOSED, True)
+            part.handle_unknown = "ignore" if kind == "OneHotEncoder" else "use_encoded_value"
+            part.unknown_value = -1
     return out
 
 

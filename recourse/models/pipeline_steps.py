@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedModel
-from .pipeline_rows import unchecked
+from .pipeline_rows import CLOSED, unchecked
 
 Stage = Callable[[Any], Any]  # from a raw frame to the columns that a step takes
 Map = Callable[[np.ndarray], np.ndarray]  # float64[n] to float64[n]
@@ -322,7 +322,7 @@ def _encoder(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan
         categories = np.asarray(step.categories_[position])
         raw = plan.columns[wire.raw]
         if wire.plain:
-            raw.encoders.append(Encoder(categories, closed=getattr(step, "handle_unknown", "ignore") == "error"))
+            raw.encoders.append(Encoder(categories, closed=hasattr(step, CLOSED)))
             if any(c is None for c in categories.tolist()):
                 raw.marker = None
         if categories.dtype.kind in "biuf":

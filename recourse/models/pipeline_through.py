@@ -20,7 +20,6 @@ from .trees import Trees
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 Native = Callable[[Any], np.ndarray]  # from what the last step gives
-_ZERO = np.array([0.0, float(np.nextafter(0.0, 1.0))])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,13 +83,29 @@ def lines_of(plan: Plan, through: Through, inner: Model) -> Lines:
         pull_back(through.probe(stage), pending, lines)
     core = inner.core
     single = isinstance(core, Trees) and core.cast_single
-    wants = _final_wants(through, core, lines)
-    evaluate = through.probe(through.stage, single)
-    pull_back(evaluate, wants, lines)
-    shaky = [want for want in wants if plan.columns[want.raw].inexact]
-    settle(evaluate, shaky, lines)
-    _check_pieces(evaluate, wants, lines, through)
+    for evaluate, wants in (
+        (through.probe(through.stage), _exact_wants(through, lines)),
+        (through.probe(through.stage, single), _final_wants(through, core, lines)),
+    ):
+        pull_back(evaluate, wants, lines)
+        settle(evaluate, [want for want in wants if plan.columns[want.raw].inexact], lines)
+        _check_pieces(evaluate, wants, lines, through)
     return lines
+
+
+def _exact_wants(through: Through, lines: Lines) -> list[Want]:
+    """The numbers that the final estimator tells from their neighbours before it casts: codes, and a hidden 0."""
+    out = []
+    for c, (wire, column) in enumerate(zip(through.wires, through.outputs.columns, strict=True)):
+        known = [float(level) for level in column.levels or () if not isinstance(level, str)]
+        if through.outputs.hides:
+            known.append(0.0)
+        if through.outputs.tiny:
+            known.append(-through.outputs.tiny)
+        values = np.array(known)
+        if wire.raw in lines.borders and len(values):
+            out.append(Want(wire.raw, c, np.unique(np.concatenate([values, np.nextafter(values, np.inf)]))))
+    return out
 
 
 def _final_wants(through: Through, core: Any, lines: Lines) -> list[Want]:
@@ -99,12 +114,8 @@ def _final_wants(through: Through, core: Any, lines: Lines) -> list[Want]:
     for c, wire in enumerate(through.wires):
         if wire.raw not in lines.borders:
             continue
-        values = [_ZERO] if through.outputs.hides else []
-        levels = through.outputs.columns[c].levels
-        if levels is not None:
-            known = np.array([float(level) for level in levels if not isinstance(level, str)])
-            values += [known, np.nextafter(known, np.inf)]
-        elif isinstance(core, Trees):
+        values = []
+        if isinstance(core, Trees):
             values.append(core.threshold[(core.feature == c) & (core.members < 0)])
         else:
             values += [term.edges for term in core.terms if term.column == c and term.edges is not None]
@@ -184,23 +195,24 @@ def final_score(final: Any, wanted: Wanted) -> Callable[[Any], np.ndarray] | Non
 def native_scores(final: Any, inner: Model, through: Through, wanted: Wanted) -> tuple[Native, Native]:
     """Return raw scores and scores of what the last step gives.
 
-    A linear model adds what a sparse matrix holds in another order than a dense row, so it is given the sparse one.
+    scikit-learn's estimators are given a sparse matrix as it is: trees then take no missing values, and a linear model
+    adds in another order than for a dense row.
     """
+    decide = final_score(final, replace(wanted, score="decision_function"))
+    own = final_score(final, wanted)
+    home = type(final).__module__.partition(".")[0]
 
     def raw(given: Any) -> np.ndarray:
+        if hasattr(given, "tocsr") and hasattr(final, "coef_") and decide is not None:
+            return decide(given)
         return inner.raw(through.outputs.matrix(given))
 
     def score(given: Any) -> np.ndarray:
+        if hasattr(given, "tocsr") and home == "sklearn" and own is not None:
+            return own(given)
         return inner.score(through.outputs.matrix(given))
 
-    decide = final_score(final, replace(wanted, score="decision_function"))
-    own = final_score(final, wanted)
-    if isinstance(inner.core, Trees) or not hasattr(final, "coef_") or decide is None or own is None:
-        return raw, score
-    return (
-        lambda given: decide(given) if hasattr(given, "tocsr") else raw(given),
-        lambda given: own(given) if hasattr(given, "tocsr") else score(given),
-    )
+    return raw, score
 
 
 def named_refusals(through: Through, function: Native) -> Scorer:

@@ -7,14 +7,20 @@ from typing import Any
 
 from ..errors import ModelError, UnsupportedModel
 
-# Types that skops does not trust of itself, though scikit-learn's own estimators consist of them. A partial is only
-# loaded when what it calls is trusted too.
+# Types that skops does not trust of itself, though pipelines of scikit-learn, XGBoost and LightGBM consist of them. A
+# partial is only loaded when what it calls is trusted too; boosters are the bytes that their own libraries read.
 KNOWN_TYPES = frozenset(
     {
+        "collections.OrderedDict",
         "functools.partial",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "numpy.dtype",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
         "sklearn.utils.validation.check_array",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
     }
 )
 
@@ -40,7 +46,7 @@ def load_skops(content: bytes) -> Any:
         ) from error
     raise UnsupportedModel(
         f"the skops file holds types that are not known to be harmless: {', '.join(unknown)}. "
-        "Save the bare scikit-learn classifier, without objects of other libraries."
+        "Save a scikit-learn classifier or pipeline without objects of your own or of other libraries."
     )
 
 
