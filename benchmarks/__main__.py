@@ -1,4 +1,4 @@
-"""`python -m benchmarks search | throughput | startup | blackbox | table`: measure, write JSON, print tables."""
+"""`python -m benchmarks search | throughput | startup | blackbox | language | table`: measure, write, print tables."""
 
 from __future__ import annotations
 
@@ -42,13 +42,24 @@ def main() -> int:
     blackbox.add_argument("--queries", type=int, default=100)
     blackbox.add_argument("--seconds", type=float, default=60.0, help="what a rival may take for one applicant")
 
+    language = commands.add_parser("language", help="the hand-made policies on real data, behind pipelines")
+    language.add_argument("--dataset", help="one of them")
+    language.add_argument("--queries", type=int, default=200)
+    language.add_argument("--runs", type=int, default=3)
+
     commands.add_parser("table", help="print the README's table from the committed results")
-    for command in (search, throughput, startup, blackbox):
+    for command in (search, throughput, startup, blackbox, language):
         command.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
 
-    return {"search": _search, "throughput": _throughput, "startup": _startup, "blackbox": _blackbox, "table": _table}[
-        (given := parser.parse_args()).command
-    ](given)
+    run = {
+        "search": _search,
+        "throughput": _throughput,
+        "startup": _startup,
+        "blackbox": _blackbox,
+        "language": _language,
+        "table": _table,
+    }
+    return run[(given := parser.parse_args()).command](given)
 
 
 def _search(given: argparse.Namespace) -> int:
@@ -116,6 +127,22 @@ def _blackbox(given: argparse.Namespace) -> int:
             print(done["name"], one["rival"], one["method"], one["rival_calls"], one["our_calls"], one["cost_on_both"])
     print(*wrong, sep="\n", file=sys.stderr, end="\n" if wrong else "")
     return 1 if wrong else 0
+
+
+def _language(given: argparse.Namespace) -> int:
+    from . import language
+    from .workloads import language as works
+
+    if given.dataset not in (None, *works.DATASETS):
+        raise SystemExit(f"no data set {given.dataset!r} with such a policy; there are {', '.join(works.DATASETS)}")
+    violations = 0
+    for dataset in works.DATASETS if given.dataset is None else (given.dataset,):
+        result = language.measure(works.load(dataset, given.queries), runs=given.runs)
+        _write(result, given.out)
+        for kind, one in result["answers"].items():
+            print(dataset, kind, one["statuses"], one["ms"], f"{one['violations']} violations")
+            violations += one["violations"]
+    return 1 if violations else 0
 
 
 def _table(given: argparse.Namespace) -> int:
