@@ -535,7 +535,9 @@ def _status(outcome: Outcome, policy: Policy, *, alone: bool) -> Iterator[str]:
     best = outcome.best_score
     if best is not None and outcome.status == "none_exists":
         least = outcome.threshold + policy.decision.margin
-        if best.value >= least and alone and outcome.shape == "point":
+        provided = any(feature.provide is not None for feature in policy.features.values())
+        one_row = alone and outcome.shape == "point" and not provided  # else a plan is more than its own row
+        if best.value >= least and one_row:
             yield f"no plan is said to exist, but the best score {best.value!r} would be approved"
         if best.bound < best.value or (best.proven and best.bound != best.value):
             yield f"the best score {best.value!r} does not agree with its bound {best.bound!r}"

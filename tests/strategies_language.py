@@ -415,13 +415,16 @@ def worlds(draw: st.DrawFn, libraries: Sequence[str] = TREES, *, shapes: Sequenc
         reject()
     seen = [name for name in frame if name in levels or frame[name].nunique() > 1]
     hidden = draw(st.sampled_from([None, None, *sorted(set(seen) - set(levels))])) if len(seen) > 1 else None
-    native = _fitted(draw, library, frame[[name for name in frame if name != hidden]], levels, rng)
+    shown = [name for name in frame if name != hidden and frame[name].notna().any()]
+    if not shown:
+        reject()
+    native = _fitted(draw, library, frame[shown], levels, rng)
     try:
         population = Population.from_frame(frame, policy)
         check_costs(policy, population)
     except PolicyError:
         reject()
-    asked = draw(_asked(library, frame, levels, shapes, rng))
+    asked = draw(_asked(library, frame[shown], levels, shapes, rng))
     spans = {name: (-20.0, 30.0) for name, f in policy.features.items() if not f.listed}
     merit = naive.scores(native, rows)
     poor = [rows[i] for i in np.argsort(merit, kind="stable")[: len(rows) // 3]]
