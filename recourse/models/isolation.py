@@ -99,8 +99,9 @@ def _read(estimator: Any, wanted: Wanted) -> Model:
 
     def squash(total: np.ndarray) -> np.ndarray:
         total = np.asarray(total, dtype=np.float64)
-        share = np.divide(total, longest, out=np.ones_like(total), where=longest != 0)
-        return -(2**-share) - native.offset_
+        with np.errstate(over="ignore"):  # bisection asks for sums that no row has
+            share = np.divide(total, longest, out=np.ones_like(total), where=longest != 0)
+            return -(2**-share) - native.offset_
 
     def score(X: np.ndarray) -> np.ndarray:
         return np.asarray(native.decision_function(X))

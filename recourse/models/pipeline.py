@@ -82,7 +82,7 @@ def read(pipeline: Any, wanted: Wanted, *, reader: Reader | None = None) -> Mode
     for (name, _), step in zip(steps, loose, strict=True):
         wires = walk(step, wires, stage, repr(name), plan)
         stage = after(step, stage)
-    outputs = _output_names(names, wires)
+    outputs = _output_names(final, names, wires)
     levels = _codes_of(names, named, plan, wires, outputs, stage, wanted)
     inner = reader(final, replace(wanted, columns=outputs, levels=levels))
     if not isinstance(inner.core, Trees | Additive):
@@ -141,8 +141,11 @@ def _inputs(pipeline: Any, steps: Sequence[tuple[str, Any]], wanted: Wanted) -> 
     raise ModelError("sklearn.Pipeline is not fitted. Call fit before handing it over.")
 
 
-def _output_names(names: Sequence[str], wires: Sequence[Wire]) -> tuple[str, ...]:
-    """Names of the outputs, for messages of the final estimator's reader."""
+def _output_names(final: Any, names: Sequence[str], wires: Sequence[Wire]) -> tuple[str, ...]:
+    """Names of the outputs, for the final estimator's reader: those that it stores, if any."""
+    stored = getattr(final, "feature_names_in_", None)
+    if stored is not None and len(stored) == len(wires):
+        return tuple(str(name) for name in stored)
     seen: dict[str, int] = {}
     out = []
     for wire in wires:
