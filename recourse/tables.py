@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -11,12 +11,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .plan import BestScore, Certificate, Change, Outcome
+from .plan import BestScore, Certificate, Change, Outcome, Plan
 from .values import Value
 
 if TYPE_CHECKING:
     from .policy import Policy
 
+WAIT = "wait"
 STATUS_WORDS = {
     "already_approved": "already approved",
     "found": "plan found",
@@ -54,40 +55,128 @@ def outcome_table(outcomes: Sequence[Outcome], policy: Policy, *, width: int = 1
     table.add_column("cost", width=cost, justify="right")
     table.add_column("certificate", width=certificate)
     for outcome in outcomes:
-        table.add_row(*_cells(outcome, policy, plan))
+        for cells in _rows(outcome, policy, plan):
+            table.add_row(*cells)
     return table
 
 
-def _cells(outcome: Outcome, policy: Policy, width: int) -> tuple[RenderableType, ...]:
-    plan = outcome.plan
-    changes = [change_text(change, policy, width=width) for change in plan.changes] if plan else []
-    return (
-        Text(printable(outcome.id)),
-        Text(decision_words(outcome)),
-        Text("\n").join(changes) if changes else Text("—", style="dim"),
-        Text(f"{plan.cost:.2f}" if plan else ""),
-        Text(certificate_words(outcome), style=_STYLES[outcome.status]),
-    )
+def _rows(outcome: Outcome, policy: Policy, width: int) -> Iterator[tuple[RenderableType, ...]]:
+    """Yield one row for each plan, a single one without any."""
+    who, decision = Text(printable(outcome.id)), Text(decision_words(outcome))
+    style = _STYLES[outcome.status]
+    if len(outcome.plans) < 2:
+        plan = outcome.plan
+        said: Text = plan_text(plan, policy, width=width) if plan else blocking_text(outcome)
+        cost = Text(f"{plan.cost:.2f}" if plan else "")
+        words = certificate_words(outcome) + (withstanding_words(plan) if plan else "")
+        yield who, decision, said, cost, Text(words, style=style)
+        return
+    for k, plan in enumerate(outcome.plans):
+        words = found_words(plan.certificate) + withstanding_words(plan)
+        words += " (interrupted)" if outcome.interrupted else ""
+        first = (who, decision) if k == 0 else (Text(""), Text("or", justify="right", style="dim"))
+        yield *first, plan_text(plan, policy, width=width), Text(f"{plan.cost:.2f}"), Text(words, style=style)
 
 
-def change_text(change: Change, policy: Policy | None = None, *, width: int = 80) -> Text:
+def plan_text(plan: Plan, policy: Policy | None = None, *, width: int = 80) -> Text:
+    """Return a plan's changes in words, waiting last.
+
+    Examples
+    --------
+    >>> changes = (Change("wait", 0, 5, "months"), Change("income", 41000, 46500, label="annual income"))
+    >>> print(plan_text(Plan(changes, 0.6, 0.5, {}, Certificate(True, 0.6, 0.6, 0.0, 1, 9))))
+    annual income: 41,000 → 46,500
+    and apply again after 5 months
+    """
+    if not plan.changes:
+        return Text("apply again as is")
+    changes = sorted(plan.changes, key=lambda change: change.feature == WAIT)
+    region = plan.region or {}
+    return Text("\n").join(change_text(c, policy, width=width, region=region.get(c.feature)) for c in changes)
+
+
+def blocking_text(outcome: Outcome) -> Text:
+    """Return what stands in the way of a plan in words; a dash where nobody asked."""
+    told = outcome.blocking
+    if told is None:
+        return Text("—", style="dim")
+    if told.get("model"):
+        return Text("the model approves nothing, whatever changes", style="dim")
+    parts = [
+        part["says"] if part["of"] in (None, part["says"]) else f"{part['of']}: {part['says']}"
+        for part in told.get("constraints", ())
+    ]
+    if not parts:
+        return Text("what blocks it is undecided within the budget", style="dim")
+    cost = told.get("cost")
+    lines = ["blocked by", *parts] + ([] if cost is None else [f"without: a plan for {cost:.2f}"])
+    return Text("\n  ".join(map(printable, lines)), style="dim")
+
+
+def withstanding_words(plan: Plan) -> str:
+    """Return what a plan withstands in words, to stand behind others; nothing where it was not asked.
+
+    Examples
+    --------
+    >>> certificate = Certificate(True, 0.6, 0.6, 0.0, 1, 9)
+    >>> withstanding_words(Plan((), 0.6, 0.5, {}, certificate, robustness=0.0214, refit_survival=0.8))
+    '; survives a rise of 0.0214 and 80 % of refits'
+    """
+    parts = [] if plan.robustness is None else [f"a rise of {plan.robustness:.3g}"]
+    parts += [] if plan.refit_survival is None else [f"{100 * plan.refit_survival:.0f} % of refits"]
+    return f"; survives {' and '.join(parts)}" if parts else ""
+
+
+def change_text(
+    change: Change,
+    policy: Policy | None = None,
+    *,
+    width: int = 80,
+    region: tuple[Value, Value] | None = None,
+) -> Text:
     """Return a change in words: its label, then from and to with the unit, on a line of their own where one is short.
+
+    `region` is the interval of values that the plan holds for, where that is more than a condition says.
 
     Examples
     --------
     >>> change_text(Change("income", 41000, 46500, unit="USD", label="annual income")).plain
     'annual income: 41,000 → 46,500 USD'
+    >>> change_text(Change("income", 41000, 46500, unit="USD"), region=(46500, 49000)).plain
+    'income: 41,000 → 46,500 to 49,000 USD'
+    >>> change_text(Change("debts", 3, 1, condition="at most")).plain
+    'debts: 3 → at most 1'
+    >>> change_text(Change("wait", 0, 5, unit="months", condition="at least")).plain
+    'and apply again after at least 5 months'
     """
+    least = f"{change.condition} " if change.condition in ("at least", "at most") else ""
+    if change.feature == WAIT:
+        low, high = (change.after, change.after) if least or region is None else region
+        until = "" if high is None or high == low else f" to {show(high)}"
+        months = "month" if change.after == 1 and not until else "months"
+        return Text(f"and apply again after {least}{show(change.after)}{until} {months}")
     label = change.label or (policy.label(change.feature) if policy is not None else change.feature)
     numbers = [value for value in (change.before, change.after) if isinstance(value, int | float)]
     grouped = any(abs(number) >= 10_000 for number in numbers)
-    move = Text(show(change.before, grouped=grouped), style="dim")
+    move = Text("missing" if change.before is None else show(change.before, grouped=grouped), style="dim")
     move.append(" → ")
-    move.append(show(change.after, grouped=grouped), style="bold")
-    if change.unit:
-        move.append(f" {printable(change.unit)}")
+    if change.condition == "any":
+        move.append("to be provided", style="bold")
+    else:
+        move.append(least + show(change.after, grouped=grouped), style="bold")
+        move.append(_until(change, None if least else region, grouped=grouped))
+        if change.unit:
+            move.append(f" {printable(change.unit)}")
     head = printable(label) + ":"
     return Text(head + (" " if len(head) + 1 + len(move) <= width else "\n  "), end="").append_text(move)
+
+
+def _until(change: Change, region: tuple[Value, Value] | None, *, grouped: bool) -> str:
+    """Return the far end of the interval that a stated value stands for."""
+    if region is None or region[0] == region[1]:
+        return ""
+    far = region[1] if region[0] == change.after else region[0]
+    return " or beyond" if far is None else f" to {show(far, grouped=grouped)}"
 
 
 def decision_words(outcome: Outcome) -> str:

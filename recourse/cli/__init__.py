@@ -12,6 +12,7 @@ from .demo import demo
 from .find import find
 from .policy import app as policy_app
 from .reporting import ReportingGroup, stdout
+from .revalidate import revalidate
 from .warmup import warmup
 
 __all__ = ["app"]
@@ -48,5 +49,6 @@ def main(
 app.command("demo")(demo)
 app.command("find")(find)
 app.command("check")(check)
+app.command("revalidate")(revalidate)
 app.add_typer(policy_app, name="policy")
 app.command("warmup")(warmup)

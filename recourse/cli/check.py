@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +14,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DataError
-from .options import AllowPickle, DataFile, Debug, Format, IdColumn, JsonErrors, ModelFile, PolicyFile, Quiet
+from .asking import Asked, Models, read_models
+from .options import (
+    AllowPickle,
+    AlsoApprove,
+    DataFile,
+    Debug,
+    Format,
+    IdColumn,
+    JsonErrors,
+    ModelSource,
+    Plausibility,
+    PolicyFile,
+    Quiet,
+)
 from .reporting import Failure, note, stdout
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..models.base import Model
     from ..plan import Outcome
     from ..policy import Policy
     from ..population import Population
@@ -35,7 +47,7 @@ def check(
         Path,
         typer.Option(metavar="FILE", help="The JSON lines that `recourse find --out` wrote.", show_default=False),
     ],
-    model: ModelFile,
+    model: ModelSource,
     policy: PolicyFile,
     data: DataFile,
     population: Annotated[
@@ -43,6 +55,16 @@ def check(
         typer.Option(
             metavar="FILE",
             help="Rows or a saved summary to compare with the one stored in the plans.",
+            show_default=False,
+        ),
+    ] = None,
+    also_approve: AlsoApprove = None,
+    plausibility: Plausibility = None,
+    proof: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Follow the proofs that `find --proof` wrote here: that no cheaper plan exists, in plain Python.",
             show_default=False,
         ),
     ] = None,
@@ -57,16 +79,19 @@ def check(
 
     Each plan is derived again from raw values: permitted changes, cost to the micro-unit, the model's own score. The
     model, the policy and the population must be the ones named in the file; who is called approved must be approved,
-    everyone else refused; no applicant may be missing or stand twice. That a plan is minimal, or that none exists, is
-    the search's claim: it is held against itself, not searched for again. Exit codes: 0 all hold, 1 something does
-    not, 2 bad input.
+    everyone else refused; no applicant may be missing or stand twice. Shape, number of plans and further models are
+    those that the file's first line names (files given here stand in for them). That a plan is minimal, or that none
+    exists, is the search's claim: with --proof it is followed step by step, without it held against itself. Exit
+    codes: 0 all hold, 1 something does not, 2 bad input.
     """
     from .outcomes import read_outcomes
 
     header, records = read_outcomes(plans)
     findings = _Findings()
-    parts = _parts(header, findings, model, policy, data, population, id_column, allow_pickle=allow_pickle, quiet=quiet)
-    _check_records(records, header, parts, findings)
+    asked = Asked.from_header(header, tuple(also_approve or ()), plausibility)
+    inputs = _Inputs(model, policy, data, population, id_column, allow_pickle, quiet)
+    parts = _parts(header, findings, inputs, asked)
+    _check_records(records, header, parts, findings, proof)
     if format is Format.JSON:
         sys.stdout.write(json.dumps(findings.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
         sys.stdout.flush()
@@ -104,11 +129,12 @@ class _Findings:
         return {
             "schema": "fairpath.check/1",
             "ok": not self.total,
-            "counts": {key: self.tally[key] for key in _COUNTED},
+            "counts": {key: self.tally[key] for key in _COUNTED if key not in _OF_PROOFS or self.tally[key]},
             "failures": [{"id": name, "violations": list(violations)} for name, violations in self.failures],
         }
 
 
+_OF_PROOFS = ("proof", "unfinished proof")
 _COUNTED = {
     "already_approved": "already approved",
     "found": "plan found",
@@ -117,81 +143,89 @@ _COUNTED = {
     "error": "bad rows",
     "plans": "plans checked",
     "proven": "plans claimed minimal",
+    "proof": "proofs followed to the end",
+    "unfinished proof": "proofs that say they are unfinished",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What is read."""
+
+    model: str
+    policy: Path
+    data: Path
+    population: Path | None
+    id_column: str | None
+    allow_pickle: bool
+    quiet: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """What outcomes are checked against."""
 
-    model: Model
+    models: Models
     policy: Policy
     population: Population
     frame: pd.DataFrame
+    asked: Asked
 
 
-def _parts(
-    header: dict[str, Any],
-    findings: _Findings,
-    model_path: Path,
-    policy_path: Path,
-    data: Path,
-    population_path: Path | None,
-    id_column: str | None,
-    *,
-    allow_pickle: bool,
-    quiet: bool,
-) -> _Parts:
+def _parts(header: dict[str, Any], findings: _Findings, inputs: _Inputs, asked: Asked) -> _Parts:
     """Read what the outcomes are checked against, and compare it with what the header names."""
-    from ..models import read_model
     from ..policy import Policy
     from ..population import Population
     from .find import DATA_ITSELF
     from .frames import file_sha256, numbers_only, read_table, typed, with_ids
 
-    policy = Policy.from_toml(policy_path)
+    policy = Policy.from_toml(inputs.policy)
     try:
         named = dict(header["provenance"])
         stored = Population.from_dict(header["population"]["summary"])
         told = header["data"]
-        ids = told["id_column"] if id_column is None else id_column
+        ids = told["id_column"] if inputs.id_column is None else inputs.id_column
         [header[key] for key in ("threshold", "margin", "node_budget", "applicants", "ids")]
     except (KeyError, TypeError) as error:
         raise DataError(f"the header of the plans lacks {error}; was the file edited?") from None
-    frame = with_ids(read_table(data), ids)
-    model = read_model(
-        model_path,
-        favourable=policy.decision.favourable,
-        score=policy.decision.score,
-        levels=policy.levels,
-        allow_pickle=allow_pickle,
-    )
-    rows = typed(frame, policy, model)
-    population = stored
-    if population_path is not None and population_path.suffix.lower() == ".json":
-        population = Population.load(population_path)
-    elif population_path is not None:
-        population = Population.from_frame(typed(read_table(population_path), policy), policy)
-    if told.get("sha256") != file_sha256(data):
+    frame = with_ids(read_table(inputs.data), ids)
+    models = read_models(inputs.model, asked, policy, allow_pickle=inputs.allow_pickle)
+    rows = typed(frame, policy, models.model)
+    population, path = stored, inputs.population
+    if path is not None and path.suffix.lower() == ".json":
+        population = Population.load(path)
+    elif path is not None:
+        population = Population.from_frame(typed(read_table(path), policy), policy)
+    if told.get("sha256") != file_sha256(inputs.data):
         note(
-            f"note: {data} is not the file that the plans were made from; its rows are checked all the same",
-            quiet=quiet,
+            f"note: {inputs.data} is not the file that the plans were made from; its rows are checked all the same",
+            quiet=inputs.quiet,
         )
-    elif header["population"].get("source") == DATA_ITSELF and population_path is None:
+    elif header["population"].get("source") == DATA_ITSELF and path is None:
         population = Population.from_frame(numbers_only(rows, policy), policy)
-    for what, ours in (("model", model.sha256), ("policy", policy.sha256), ("population", population.sha256)):
+    for what, ours in (("model", models.model.sha256), ("policy", policy.sha256), ("population", population.sha256)):
         if named.get(what) != ours:
             findings.add(
                 None, f"the plans were made with another {what} ({_short(named.get(what))}, not {_short(ours)})"
             )
+    for key, again in asked.header(models).items():
+        if key in ("also_approve", "plausibility") and _hashes(header.get(key)) != _hashes(again):
+            findings.add(None, f"the models of {key} are not those that the header names")
     if population is not stored and stored.sha256 != named.get("population"):
         findings.add(None, "the population stored in the plans is not the one that they name")
     if header["margin"] != policy.decision.margin:
         findings.add(None, f"the header says margin {header['margin']!r}, the policy {policy.decision.margin!r}")
-    return _Parts(model, policy, population, rows)
+    return _Parts(models, policy, population, rows, asked)
 
 
-def _check_records(records: Iterator[Any], header: dict[str, Any], parts: _Parts, findings: _Findings) -> None:
+def _hashes(told: Any) -> list[Any]:
+    """Return the hashes of the models that a header names."""
+    return [part.get("sha256") for part in (told if isinstance(told, list) else [told]) if isinstance(part, dict)]
+
+
+def _check_records(
+    records: Iterator[Any], header: dict[str, Any], parts: _Parts, findings: _Findings, proofs: Path | None
+) -> None:
     """Check all records, a chunk at a time."""
     from ..plan import Outcome
     from .outcomes import ids_sha256
@@ -212,9 +246,9 @@ def _check_records(records: Iterator[Any], header: dict[str, Any], parts: _Parts
             findings.tally["error"] += 1
             findings.add(record.id, *_still_bad(parts, record.id))
         if len(chunk) == CHUNK:
-            _check_chunk(chunk, places, header, parts, findings)
+            _check_chunk(chunk, places, header, parts, findings, proofs)
             chunk = []
-    _check_chunk(chunk, places, header, parts, findings)
+    _check_chunk(chunk, places, header, parts, findings, proofs)
     if len(seen) != header["applicants"]:
         findings.add(None, f"the header announces {header['applicants']:,} applicants, the file holds {len(seen):,}")
     elif ids_sha256(seen) != header["ids"]:
@@ -222,7 +256,12 @@ def _check_records(records: Iterator[Any], header: dict[str, Any], parts: _Parts
 
 
 def _check_chunk(
-    outcomes: list[Outcome], places: dict[str, int], header: dict[str, Any], parts: _Parts, findings: _Findings
+    outcomes: list[Outcome],
+    places: dict[str, int],
+    header: dict[str, Any],
+    parts: _Parts,
+    findings: _Findings,
+    proofs: Path | None,
 ) -> None:
     from ..plan import check_outcomes
 
@@ -230,22 +269,44 @@ def _check_chunk(
         return
     chosen = parts.frame.iloc[[places[outcome.id] for outcome in outcomes]]
     rows = [dict(zip(chosen.columns, values, strict=True)) for values in chosen.itertuples(index=False, name=None)]
-    checked = check_outcomes(outcomes, rows, parts.model, parts.policy, parts.population)
-    for outcome, violations in zip(outcomes, checked, strict=True):
+    models, asked = parts.models, parts.asked
+    checked = check_outcomes(
+        outcomes,
+        rows,
+        models.model,
+        parts.policy,
+        parts.population,
+        also_approve=models.also_approve,
+        plausibility=models.plausibility,
+        box_steps=asked.box_steps,
+    )
+    for outcome, row, violations in zip(outcomes, rows, checked, strict=True):
+        if proofs is not None and outcome.status in ("found", "none_exists"):
+            from .proofs import follow
+
+            state, faults = follow(proofs, models, parts.policy, parts.population, row, outcome, asked)
+            findings.tally[state] += 1
+            findings.add(outcome.id, *faults)
         findings.tally[outcome.status] += 1
         findings.tally["plans"] += len(outcome.plans)
         findings.tally["proven"] += sum(plan.certificate.proven for plan in outcome.plans)
-        findings.add(outcome.id, *violations, *_against_header(outcome, header))
+        findings.add(outcome.id, *violations, *_against_header(outcome, header, parts, row))
 
 
-def _against_header(outcome: Outcome, header: dict[str, Any]) -> Iterator[str]:
+def _against_header(outcome: Outcome, header: dict[str, Any], parts: _Parts, row: Mapping[str, Any]) -> Iterator[str]:
     """Yield where an outcome is not of the run that the header describes."""
     if outcome.provenance.to_dict() != header["provenance"]:
         yield "the provenance is not the header's"
-    if outcome.threshold != header["threshold"]:
-        yield f"the threshold is {outcome.threshold!r}, the header says {header['threshold']!r}"
-    if len(outcome.plans) > 1:
-        yield f"{len(outcome.plans)} plans are held, one was asked for"
+    wanted, who = header["threshold"], "the header says"
+    if isinstance(wanted, str):  # a column or an expression: each applicant's own
+        from ..state import threshold
+
+        wanted, who = threshold(parts.policy, row), "the policy gives"
+    if outcome.threshold != wanted:
+        yield f"the threshold is {outcome.threshold!r}, {who} {wanted!r}"
+    if len(outcome.plans) > parts.asked.plans:
+        asked = "one was" if parts.asked.plans == 1 else f"{parts.asked.plans} were"
+        yield f"{len(outcome.plans)} plans are held, {asked} asked for"
     if outcome.shape != header.get("shape"):
         yield f"the shape is {outcome.shape!r}, the header says {header.get('shape')!r}"
     certificates = [plan.certificate for plan in outcome.plans]
@@ -261,7 +322,7 @@ def _still_bad(parts: _Parts, name: str) -> Iterator[str]:
     from ..values import plain, position_of
 
     try:
-        parts.model.score(encode_frame(parts.frame.loc[[name]], parts.model.columns))
+        parts.models.model.score(encode_frame(parts.frame.loc[[name]], parts.models.model.columns))
     except DataError:
         return
     for column, feature in parts.policy.features.items():

@@ -13,7 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DataError, InputError, did_you_mean
-from .options import AllowPickle, DataFile, Debug, Format, IdColumn, JsonErrors, ModelFile, PolicyFile, Quiet
+from .asking import Asked, read_models, read_one
+from .options import (
+    AllowPickle,
+    AlsoApprove,
+    DataFile,
+    Debug,
+    Format,
+    IdColumn,
+    JsonErrors,
+    ModelSource,
+    Plausibility,
+    PolicyFile,
+    PopulationFile,
+    Quiet,
+    Shape,
+)
 from .reporting import COMPILING, Interrupted, note, stderr, stdout, warn
 
 if TYPE_CHECKING:
@@ -23,6 +38,8 @@ if TYPE_CHECKING:
     from ..plan import Outcome
     from ..policy import Policy
     from ..population import Population
+    from .asking import Models
+    from .enriching import Enrichment
     from .outcomes import OutcomeFile, Record
 
 PAGE = 64  # outcomes in one piece of a printed table
@@ -30,18 +47,10 @@ DATA_ITSELF = "the data file itself"
 
 
 def find(
-    model: ModelFile,
+    model: ModelSource,
     policy: PolicyFile,
     data: DataFile,
-    population: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Rows of the training data, or a saved summary (.json), that costs are measured in; "
-            "without it, the data file itself.",
-            show_default=False,
-        ),
-    ] = None,
+    population: PopulationFile = None,
     ids: Annotated[
         str | None,
         typer.Option(
@@ -62,6 +71,50 @@ def find(
             metavar="X", help="Approve from this score on, in place of the policy's threshold.", show_default=False
         ),
     ] = None,
+    shape: Annotated[
+        Shape,
+        typer.Option(
+            help="What a plan promises: its own row; every row up to --box-steps further in the advised directions; "
+            "or every row as far as the policy's bounds."
+        ),
+    ] = Shape.POINT,
+    box_steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps that a box reaches beyond a plan.")] = 5,
+    plans: Annotated[
+        int, typer.Option(min=1, metavar="K", help="Plans for each applicant, none with all changes of an earlier one.")
+    ] = 1,
+    also_approve: AlsoApprove = None,
+    plausibility: Plausibility = None,
+    refit: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--refit",
+            metavar="FILE",
+            help="The model trained again: say what share of these approve each plan. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Say what rise of the threshold each plan survives.")
+    ] = False,
+    blocking: Annotated[
+        bool, typer.Option("--blocking", help="Where no plan exists, say which constraints to drop for one to exist.")
+    ] = False,
+    proof: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write for each applicant why no cheaper plan exists, for `check --proof` to follow.",
+            show_default=False,
+        ),
+    ] = None,
+    black_box: Annotated[
+        bool,
+        typer.Option("--black-box", help="Ask a model that cannot be read exactly, row by row; nothing is proven."),
+    ] = False,
+    calls: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Rows that a black box is asked for each applicant.")
+    ] = 500,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of what a black box is asked first.")] = 0,
     node_budget: Annotated[
         int, typer.Option(min=1, metavar="N", help="Search nodes for each applicant (a run repeats bit for bit).")
     ] = 200_000,
@@ -96,22 +149,26 @@ def find(
     if out is not None:
         from .outcomes import require_place
 
-        inputs = {"--model": model, "--policy": policy, "--data": data, "--population": population}
+        inputs = {"--policy": policy, "--data": data, "--population": population, "--plausibility": plausibility}
+        inputs |= {"--model": None if "://" in model else Path(model)}
+        inputs |= {f"--also-approve {path}": path for path in also_approve or ()}
         require_place(out, {name: path for name, path in inputs.items() if path is not None})
+    asked = Asked(
+        shape=shape.value,
+        box_steps=box_steps,
+        plans=plans,
+        also_approve=tuple(also_approve or ()),
+        plausibility=plausibility,
+        black_box=black_box,
+        seed=seed,
+        nodes=node_budget,
+        calls=calls,
+    )
     job = _prepare(
-        model=model,
-        policy_path=policy,
-        data=data,
-        population_path=population,
-        id_column=id_column,
-        ids=ids,
-        rejected_only=rejected_only,
-        limit=limit,
-        threshold=threshold,
-        node_budget=node_budget,
-        keep_going=keep_going,
-        allow_pickle=allow_pickle,
-        quiet=quiet,
+        _Inputs(model, policy, data, population, id_column, allow_pickle, quiet),
+        _Choice(ids, threshold, limit, rejected_only, keep_going),
+        asked,
+        _Wanted(tuple(refit or ()), robustness, blocking, proof),
     )
     shown = _Shown(job.policy, None if out is not None and format is None else format or Format.TABLE, job.header)
     began = time.perf_counter()
@@ -134,6 +191,46 @@ def find(
 
 
 @dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What is read."""
+
+    model: str
+    policy: Path
+    data: Path
+    population: Path | None
+    id_column: str | None
+    allow_pickle: bool
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which applicants, and how they are decided."""
+
+    ids: str | None
+    threshold: float | None
+    limit: int | None
+    rejected_only: bool
+    keep_going: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is said of outcomes beyond themselves."""
+
+    refits: tuple[Path, ...]
+    robustness: bool
+    blocking: bool
+    proof: Path | None
+
+    def header(self) -> dict[str, Any]:
+        """Return what of it belongs in a file's header: all that changes the file's lines."""
+        said: dict[str, Any] = {"refits": [str(path) for path in self.refits]} if self.refits else {}
+        said |= {"robustness": True} if self.robustness else {}
+        return said | ({"blocking": True} if self.blocking else {})
+
+
+@dataclass(frozen=True, slots=True)
 class _Job:
     """Everything that a run needs, validated."""
 
@@ -143,69 +240,54 @@ class _Job:
     bad: dict[str, str]  # id -> what is wrong with the row
     threshold: float | None
     header: dict[str, Any]
+    more: Enrichment
 
 
-def _prepare(
-    *,
-    model: Path,
-    policy_path: Path,
-    data: Path,
-    population_path: Path | None,
-    id_column: str | None,
-    ids: str | None,
-    rejected_only: bool,
-    limit: int | None,
-    threshold: float | None,
-    node_budget: int,
-    keep_going: bool,
-    allow_pickle: bool,
-    quiet: bool,
-) -> _Job:
+def _prepare(inputs: _Inputs, choice: _Choice, asked: Asked, wanted: _Wanted) -> _Job:
     """Read and validate all input, cheapest first."""
     from ..policy import Policy
 
-    policy = Policy.from_toml(policy_path)
+    policy = Policy.from_toml(inputs.policy)
+    threshold = choice.threshold
     if threshold is not None:
         _check_threshold(threshold, policy)
 
     from .frames import chosen_ids, file_sha256, read_table, typed, with_ids
 
-    raw = with_ids(read_table(data), id_column)
-    chosen = chosen_ids(ids, raw.index) if ids is not None else None
-
-    from ..models import read_model
-
-    read = read_model(
-        model,
-        favourable=policy.decision.favourable,
-        score=policy.decision.score,
-        levels=policy.levels,
-        allow_pickle=allow_pickle,
-    )
-    for words in read.notes:
-        note(f"note: {words}", quiet=quiet)
-    _warn_of_extra_columns(raw, policy, [column.name for column in read.columns], id_column)
-    _require_columns(raw, policy, [column.name for column in read.columns])
-    frame = typed(raw, policy, read)
-    summary = _population(population_path, frame, policy)
-
-    from ..finder import Budget, Finder  # brings the compiler: last
-
-    finder = Finder(read, policy, summary, budget=Budget(nodes=node_budget))
+    raw = with_ids(read_table(inputs.data), inputs.id_column)
+    chosen = chosen_ids(choice.ids, raw.index) if choice.ids is not None else None
+    models = read_models(inputs.model, asked, policy, allow_pickle=inputs.allow_pickle)
+    for words in models.model.notes:
+        note(f"note: {words}", quiet=inputs.quiet)
+    columns = [column.name for column in models.model.columns]
+    _warn_of_extra_columns(raw, policy, columns, inputs.id_column)
+    _require_columns(raw, policy, columns, inputs.data)
+    frame = typed(raw, policy, models.model)
+    summary = _population(inputs.population, frame, policy)
+    finder = asked.finder(models, policy, summary)
     if chosen is not None:
         frame = frame.loc[frame.index.isin(set(chosen))]
-    bad = _bad_rows(finder, frame, keep_going=keep_going)
-    if rejected_only:
-        frame = _rejected(finder, frame, bad, policy.decision.threshold if threshold is None else threshold)
-    if limit is not None:
-        frame = frame.iloc[:limit]
-    header = _header(finder, frame, threshold, node_budget)
-    header["data"] = {"sha256": file_sha256(data), "id_column": id_column}
+    bad = _bad_rows(finder, frame, keep_going=choice.keep_going)
+    if choice.rejected_only:
+        frame = _rejected(finder, frame, bad, threshold)
+    if choice.limit is not None:
+        frame = frame.iloc[: choice.limit]
+    from .enriching import Enrichment
+
+    more = Enrichment(
+        finder,
+        refits=[read_one(str(path), policy, allow_pickle=inputs.allow_pickle) for path in wanted.refits],
+        robustness=wanted.robustness,
+        blocking=wanted.blocking,
+        proofs=wanted.proof,
+    )
+    header = _header(finder, frame, threshold, asked, models) | wanted.header()
+    header["data"] = {"sha256": file_sha256(inputs.data), "id_column": inputs.id_column}
     header["population"] = {
-        "source": DATA_ITSELF if population_path is None else population_path.name,
+        "source": DATA_ITSELF if inputs.population is None else inputs.population.name,
         "summary": summary.to_dict(),
     }
-    return _Job(finder, policy, frame, bad, threshold, header)
+    return _Job(finder, policy, frame, bad, threshold, header, more)
 
 
 def _check_threshold(threshold: float, policy: Policy) -> None:
@@ -231,20 +313,29 @@ def _population(path: Path | None, frame: pd.DataFrame, policy: Policy) -> Popul
         raise DataError(f"--population {path}: {error}") from None
 
 
-def _require_columns(frame: pd.DataFrame, policy: Policy, model: list[str]) -> None:
+def _require_columns(frame: pd.DataFrame, policy: Policy, model: list[str], data: Path) -> None:
+    """Refuse data without a column that is needed; a derived one may be left out, as its formula gives it."""
     present = [str(name) for name in frame.columns]
-    wanted = dict.fromkeys(model, "the model needs") | {
+    formulas = {name for name, feature in policy.features.items() if feature.value is not None}
+    groups = policy.groups.columns
+    wanted = dict.fromkeys((name for name in model if name not in formulas), "the model needs") | {
         name: "the policy lets change"
         for name, feature in policy.features.items()
-        if feature.movable and name not in model
+        if feature.movable and name not in groups and name not in model
     }
+    wanted |= {name: f"the policy's group {group!r} needs" for group, part in groups.items() for name in part}
     for name, who in wanted.items():
         if name not in present:
-            raise DataError(f"the data has no column {name!r}, which {who}.{did_you_mean(name, present)}")
+            remedy = did_you_mean(name, present)
+            if not remedy and who == "the policy lets change":
+                remedy = f" Add the column to {data}, or take [features.{name}] out of the policy."
+            elif not remedy:
+                remedy = f" Add the column to {data}; a file with the columns that the model was trained on has it."
+            raise DataError(f"the data has no column {name!r}, which {who}.{remedy}")
 
 
 def _warn_of_extra_columns(frame: pd.DataFrame, policy: Policy, model: list[str], id_column: str | None) -> None:
-    known = {*policy.features, *model, id_column}
+    known = {*policy.features, *policy.other_columns, *model, id_column}
     extra = [str(name) for name in frame.columns if name not in known]
     if extra:
         names = ", ".join(repr(name) for name in extra[:5]) + (", ..." if len(extra) > 5 else "")
@@ -265,27 +356,29 @@ def _bad_rows(finder: Finder, frame: pd.DataFrame, *, keep_going: bool) -> dict[
     return found
 
 
-def _rejected(finder: Finder, frame: pd.DataFrame, bad: dict[str, str], threshold: float) -> pd.DataFrame:
-    """Return the rows that the model refuses, with the bad ones, whose decision nobody knows."""
-    from ..models import encode_frame
+def _rejected(finder: Finder, frame: pd.DataFrame, bad: dict[str, str], threshold: float | None) -> pd.DataFrame:
+    """Return the rows that are refused, with the bad ones, whose decision nobody knows."""
+    import numpy as np
 
     good = frame.loc[~frame.index.isin(set(bad))]
-    scores = finder.model.score(encode_frame(good, finder.model.columns))
-    approved = set(good.index[scores >= threshold])
-    return frame.loc[~frame.index.isin(approved)]
+    encoded, scores = finder._scored(good)
+    knocked = np.array([bool(names) for names in encoded.knocked], dtype=bool)
+    approved = (scores >= (encoded.thresholds if threshold is None else threshold)) & ~knocked
+    return frame.loc[~frame.index.isin(set(good.index[approved]))]
 
 
-def _header(finder: Finder, frame: pd.DataFrame, threshold: float | None, node_budget: int) -> dict[str, Any]:
+def _header(
+    finder: Finder, frame: pd.DataFrame, threshold: float | None, asked: Asked, models: Models
+) -> dict[str, Any]:
     """Return the first line of the file: what this run is, so that it can be checked and taken up again."""
     from .outcomes import FILE_SCHEMA, ids_sha256
 
     return {
         "schema": FILE_SCHEMA,
         "provenance": finder.provenance.to_dict(),
-        "shape": "point",
+        **asked.header(models),
         "threshold": finder.policy.decision.threshold if threshold is None else threshold,
         "margin": finder.policy.decision.margin,
-        "node_budget": node_budget,
         "applicants": len(frame),
         "ids": ids_sha256(frame.index),
     }
@@ -387,7 +480,7 @@ def _run(job: _Job, file: OutcomeFile | None, shown: _Shown, *, threads: int | N
                 advance()
     except KeyboardInterrupt:
         shown.close()
-        raise Interrupted(_how_to_go_on(written, len(order), file)) from None
+        raise Interrupted(_how_to_go_on(written if file is None else file.written(), len(order), file)) from None
 
 
 def _how_to_go_on(written: int, total: int, file: OutcomeFile | None) -> str:
@@ -406,7 +499,10 @@ def _records(job: _Job, skip: int, threads: int | None) -> Iterator[Record]:
     if len(good):
         outcomes = job.finder.find_many(good, thresholds=job.threshold, threads=threads, ids=list(good.index))
     for name in frame.index:
-        yield BadRow(name, job.bad[name]) if name in job.bad else next(outcomes)
+        if name in job.bad:
+            yield BadRow(name, job.bad[name])
+        else:
+            yield job.more.of(next(outcomes), frame.loc[name])
 
 
 @contextmanager

@@ -16,6 +16,52 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Shape(StrEnum):
+    """What a plan promises beside its own row."""
+
+    POINT = "point"
+    BOX = "box"
+    ORTHANT = "orthant"
+
+
+ModelSource = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="FILE",
+        help="The fitted model: XGBoost .json or .ubj, LightGBM .txt, CatBoost .cbm, ONNX .onnx, scikit-learn .skops; "
+        "with --black-box also an http(s) address.",
+        show_default=False,
+    ),
+]
+AlsoApprove = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--also-approve",
+        metavar="FILE",
+        help="A further model that must approve each plan: a challenger, the next release. May be repeated.",
+        show_default=False,
+    ),
+]
+Plausibility = Annotated[
+    Path | None,
+    typer.Option(
+        "--plausibility",
+        metavar="FILE",
+        help="An isolation forest (.skops) that must not call a plan's row an outlier.",
+        show_default=False,
+    ),
+]
+PopulationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--population",
+        metavar="FILE",
+        help="Rows of the training data, or a saved summary (.json), that costs are measured in; "
+        "without it, the data file itself.",
+        show_default=False,
+    ),
+]
 ModelFile = Annotated[
     Path,
     typer.Option(

@@ -63,9 +63,16 @@ class OutcomeFile:
         self._stream: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        """Open the part; one of another run is an error, a half-written last line is cut off."""
-        whole = self._taken_up() if self.part.exists() else 0
+        """Open the part for this run alone; one of other settings is an error, a half-written last line is cut off."""
+        new = not self.part.exists()
         self._stream = self.part.open("a", encoding="utf-8", newline="\n", buffering=1)
+        try:
+            self._lock()
+            whole = 0 if new else self._taken_up()
+        except BaseException:
+            self._stream.close()
+            self._stream = None
+            raise
         self._stream.truncate(whole)
         if whole == 0:
             self._write(json.dumps(self._header, ensure_ascii=False, allow_nan=False))
@@ -83,6 +90,10 @@ class OutcomeFile:
         """Append one record."""
         self._write(record.to_json())
 
+    def written(self) -> int:
+        """Return how many records the part holds, whole lines as they stand on disk."""
+        return max(0, self.part.read_bytes().count(b"\n") - 1)
+
     def finish(self) -> None:
         """Put the finished file in its place, in one step."""
         assert self._stream is not None
@@ -91,6 +102,22 @@ class OutcomeFile:
         self._stream.close()
         self._stream = None
         self.part.replace(self.path)
+
+    def _lock(self) -> None:
+        """Take the part for this process; the lock goes with it, however it ends."""
+        try:
+            import fcntl
+        except ImportError:  # a system without such locks
+            return
+        assert self._stream is not None
+        try:
+            fcntl.flock(self._stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another run is writing {self.part}; wait until it has finished, or choose another --out"
+            ) from None
+        except OSError:  # a file system without such locks
+            return
 
     def _write(self, line: str) -> None:
         assert self._stream is not None
