@@ -310,6 +310,7 @@ def build_problem(
         pass  # a black box is asked, not searched
     elif isinstance(read[0], Additive) and not as_trees and _is_line(some, slots, wiring, shape):
         weight = _linear(read[0], slots)
+        categorical |= np.array([slot.listed for slot in slots], np.uint8)  # every level is told apart
     else:
         if any(isinstance(core, Additive) for core in read):  # whose levels differ where no threshold parts them
             categorical |= np.array([slot.listed for slot in slots], np.uint8)

@@ -157,3 +157,14 @@ def test_the_search_for_sums_is_the_one_used() -> None:
     }
     search = Finder(model(core), policy)._search
     assert isinstance(getattr(search, "_search", search), LinearSearch)
+
+
+def test_levels_that_are_numbers_are_told_apart() -> None:
+    """Without thresholds no two levels are the same to a linear model: a step up the ladder is a move."""
+    policy = {
+        "decision": {"threshold": 3.0, "score": "decision_function"},
+        "cost": {"unit": "raw"},
+        "features": {"a": {"kind": "ordinal", "levels": [0, 1, 3, 5]}},
+    }
+    core = Additive.linear((Column("a"),), np.array([1.0]), 0.0)
+    assert Finder(model(core), policy).find({"a": 0}).plans[0].row == {"a": 3}
