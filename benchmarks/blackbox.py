@@ -41,6 +41,7 @@ UNCONSTRAINED = ("nice", "cfnow")  # take no constraints
 SEED = 0
 LARGEST_BUDGET = 400  # model calls for one applicant; more are of no use to ours
 _TARGET = "_approved"
+_BOOKS = ("the plan's row", "the plan says")  # of a plan's form, which rivals do not fill in themselves
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def _compared(theirs: Sequence[_Judged | None], ours: Sequence[_Judged | None]) 
         "rival_violations": sum(len(t.violations) for t in theirs if t is not None),
         "rival_broken": dict(broken.most_common(8)),
         "our_found": sum(o is not None for o in ours),
+        "our_broken": sum(bool(o.violations) for o in ours if o is not None),
         "our_violations": sum(len(o.violations) for o in ours if o is not None),
         "cost_on_both": _costs(both),
         "cost_where_allowed": _costs(allowed),
@@ -295,7 +297,9 @@ class _Judge:
         after = {name: _same_type(answer["row"][name], row[name]) for name in row}
         changes = {name: after[name] for name in row if after[name] != row[name]}
         micro = sum(self._price(name, features[name], row[name], value) for name, value in changes.items())
-        return self._judged(i, changes, 0, micro / 1e6, after)
+        judged = self._judged(i, changes, 0, micro / 1e6, after)
+        own = tuple(v for v in judged.violations if not any(words in v for words in _BOOKS))
+        return _Judged(judged.approved, judged.cost, judged.changes, own)
 
     def ours(self, i: int, answer: Answer) -> _Judged | None:
         """Judge our answer; None where there is none."""

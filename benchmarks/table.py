@@ -14,6 +14,7 @@ def render(folder: Path) -> str:
         _searches([r for r in results if r.get("kind") == "search"]),
         *[_throughput(r) for r in results if r.get("kind") == "throughput"],
         *[_startup(r) for r in results if r.get("kind") == "startup"],
+        *[_black_box(r) for r in results if r.get("kind") == "blackbox"],
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -47,6 +48,27 @@ def _startup(result: dict[str, Any]) -> str:
     seconds = result["seconds"]
     told = "; ".join(f"{name} {_figure(value)} s" for name, value in seconds.items())
     return f"What a person waits for ({_link(result)}): {told}."
+
+
+def _black_box(result: dict[str, Any]) -> str:
+    """Rivals without the policy's constraints: all that they find counts. Under the policy: what they break."""
+    lines = [
+        f"| a neural network ({_link(result)}) | model calls: theirs, ours | mean cost: theirs, ours | "
+        "median cost: theirs, ours | plans that break the policy: theirs, ours |",
+        "|---|---|---|---|---|",
+    ]
+    for work in result["works"]:
+        for one in work["against"]:
+            costs = one["cost_on_both" if work["name"].endswith("-free") else "cost_where_allowed"]
+            cells = [f"{work['name']}, {one['rival']} {one['method']}", f"{one['rival_calls']:g}, {one['our_calls']:g}"]
+            for what in ("mean", "median"):
+                cells.append(
+                    f"{costs[f'rival_{what}']:.2f}, {costs[f'our_{what}']:.2f}" if costs else "none to compare"
+                )
+            broken = one["rival_found"] - one["rival_allowed"]
+            cells.append(f"{broken} of {one['rival_found']}, {one['our_broken']} of {one['our_found']}")
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _link(result: dict[str, Any]) -> str:

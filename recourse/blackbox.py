@@ -244,6 +244,8 @@ class _Rounds:
         self.cost = np.full(n, _NONE, dtype=np.int64)
         self.score = np.full(n, np.nan)  # native, of the plan held
         self.best = np.full(n, -np.inf)  # native, of any lawful candidate
+        self._nearest = np.zeros((n, actions), dtype=np.int64)  # that candidate
+        self._round = 0
         self._seen: list[set[bytes]] = [set() for _ in range(n)]
         self._done = np.zeros(n, dtype=bool)
         self._errors: list[list[float]] = [[] for _ in range(n)]
@@ -455,7 +457,8 @@ class _Rounds:
         for k, i in enumerate(who.tolist()):
             if not allowed[k]:
                 continue
-            self.best[i] = max(self.best[i], native[k])
+            if native[k] > self.best[i]:
+                self.best[i], self._nearest[i] = native[k], choice[k]
             if native[k] < self._cuts[i]:
                 continue
             mine = (int(cost[k]), int(np.count_nonzero(choice[k])))
@@ -468,6 +471,7 @@ class _Rounds:
     def _pick(self, active: np.ndarray, per_round: int) -> list[_Candidate]:
         """Return the candidates to ask about: for each applicant those from which most is to be expected."""
         doubt = self._doubt()
+        self._round += 1
         pools: dict[int, list[_Candidate]] = {int(i): [] for i in active}
         for candidate in self._knapsacks(active, doubt):
             pools[candidate.who].append(candidate)
@@ -484,8 +488,8 @@ class _Rounds:
                 if price <= left and not any(np.array_equal(c.choice, candidate.choice) for c in mine):
                     mine.append(candidate)
                     left -= price
-            if not mine and self.cost[i] == _NONE:
-                mine = self._wander(i, left)
+            if self.cost[i] == _NONE and (not mine or self._round % 2):
+                mine = self._climb(i, left, 0.0) or mine or self._climb(i, left, -np.inf) or self._wander(i, left)
             if not mine:
                 self._done[i] = True
             picked += mine
@@ -553,6 +557,30 @@ class _Rounds:
     def _allowed(self, i: int, choices: np.ndarray) -> np.ndarray:
         who = np.full(len(choices), i)
         return self._states.lawful(self._start[who], self._table.chosen(who, choices))
+
+    def _climb(self, i: int, left: int, least: float) -> list[_Candidate]:
+        """Return the lawful candidate of the best score, one action changed: what should gain most, above `least`."""
+        base = self._nearest[i]
+        if self.best[i] == -np.inf:
+            return []
+        here = float(self._scale(self.best[[i]])[0] - self._present[i])
+        gain = self._gain[i] - np.take_along_axis(self._gain[i], base[:, None], axis=1)
+        gain[self._table.cost[i] < 0] = -np.inf
+        if np.count_nonzero(base) >= self._limit:
+            gain[base == 0] = -np.inf
+        looks = 0
+        for place in np.argsort(-gain, axis=None, kind="stable").tolist():
+            a, v = divmod(place, gain.shape[1])
+            if gain[a, v] <= least or looks == 4 * _LOOKS:
+                break
+            choice = base.copy()
+            choice[a] = v
+            if choice.tobytes() in self._seen[i] or self._variants(i, choice) > left:
+                continue
+            looks += 1
+            if self._allowed(i, choice[None, :])[0]:
+                return [_Candidate(i, choice, here + float(gain[a, v]), 0.0)]
+        return []
 
     def _wander(self, i: int, left: int) -> list[_Candidate]:
         """Return something new to ask about for an applicant without a plan, where guesses lead nowhere."""
