@@ -179,13 +179,16 @@ def total_at(residual: Residual, active: Active, k: int, position: np.ndarray) -
 
 
 @inner
-def deviations(case: Case, position: np.ndarray) -> None:
-    """Fill the tables of one-action moves from a point, and the sums at the point itself."""
+def deviations(case: Case, position: np.ndarray, exactly: bool) -> None:
+    """Fill the tables of one-action moves from a point, and the sums at the point itself.
+
+    Unless `exactly`, columns that follow from several actions are taken to stay.
+    """
     climb, active = case.climb, case.active
     n_models = len(climb.here)
     for k in range(n_models):
         climb.here[k] = _deviations(case.residual, active, climb, climb.table[k], k, position)
-    if len(case.sight.column) > 0:
+    if exactly and len(case.sight.column) > 0:
         _follow_up(case, position)
 
 
@@ -351,7 +354,7 @@ def climb_to(case: Case, goal: Goal, position: np.ndarray, best: int) -> bool:
         changes += (here_at[a] != active.table[a, START]) * active.table[a, ACTS]
     lawful = allowed(case, here_at)
     for step in range(8 * n_active + 8):
-        deviations(case, here_at)
+        deviations(case, here_at, True)
         if step == 0 and len(climb.here) > 1:
             for k in range(len(climb.here)):
                 climb.scale[k] = 1.0 / max(goal.need[k] - climb.here[k], goal.eps[k], 1e-3)
@@ -417,7 +420,7 @@ def improve(case: Case, goal: Goal, position: np.ndarray) -> None:
                 freed = cost_at(moves, active, back, kept)
                 position[back] = active.table[back, START]
                 allowed(case, position)
-            deviations(case, position)
+            deviations(case, position, False)
             for b in range(n_active):
                 if b == back or active.table[b, ACTS] == 0 or (back < 0 and position[b] == active.table[b, START]):
                     continue
@@ -426,7 +429,9 @@ def improve(case: Case, goal: Goal, position: np.ndarray) -> None:
                 now = cost_at(moves, active, b, position[b])
                 for q in range(active.table[b, SIZE]):
                     gain = freed + now - cost_at(moves, active, b, q)
-                    if gain > saving and merit(climb, goal, climb.place[b] + q) >= 0.0:
+                    if gain <= saving:
+                        continue
+                    if case.sight.feeds[b] or merit(climb, goal, climb.place[b] + q) >= 0.0:
                         if _finishes_at(case, goal, position, b, q):
                             saving, taken, best_a, best_p = gain, back, b, q
             if back >= 0:
@@ -453,7 +458,7 @@ def ascend(case: Case, goal: Goal, position: np.ndarray) -> bool:
     if not allowed(case, position):
         return False
     while True:
-        deviations(case, position)
+        deviations(case, position, True)
         best = climb.here[0] + goal.eps[0]
         changes, best_a, best_p = 0, -1, -1
         for a in range(n_active):

@@ -343,7 +343,12 @@ def seen_value(space: Space, j: int, value: float) -> float:
 def _widest(space: Space, rows: Rows, r: int, j: int) -> int:
     """Upper bound on the number of values of grid feature j."""
     if space.every[j] and space.has_grid[j]:
-        return max(0, rows.outer_last[r, j] - rows.outer_first[r, j] + 1) + 2
+        first, last = rows.outer_first[r, j], rows.outer_last[r, j]
+        if place_of(space, j, rows.value[r, j]) < 0:  # moves from a number lie on one side
+            home = _home_index(rows, r, j)
+            first = max(first, home - 1) if space.direction[j] > 0 else first
+            last = min(last, home + 2) if space.direction[j] < 0 else last
+        return max(0, last - first + 1) + 2
     return space.threshold_start[j + 1] - space.threshold_start[j] + 2
 
 

@@ -23,9 +23,9 @@ MOST_BOXES = 20_000
 @inner
 def _least_leaf(
     case: Case, t: int, low: np.ndarray, high: np.ndarray, weight: np.ndarray, cut_of: np.ndarray, stack: np.ndarray,
-    into: np.ndarray,
+    into: np.ndarray, spread: np.ndarray,
 ) -> float:  # fmt: skip
-    """Least leaf of a tree in a box; notes the first test that parts it, by how far its leaves are apart."""
+    """Least leaf of a tree in a box; notes how far its leaves are apart, and by that the first test that parts them."""
     residual, n_runs = case.residual, case.active.n_runs
     least, most = np.inf, -np.inf
     first_a, first_cut = -1, 0
@@ -50,6 +50,7 @@ def _least_leaf(
             break
         n_stack -= 1
         node = np.int64(stack[n_stack])
+    spread[0] = most - least
     if first_a >= 0 and most > least:
         weight[first_a] += most - least
         if most - least > into[first_a]:
@@ -70,6 +71,9 @@ def refute(case: Case, goal: Goal, first: np.ndarray, last: np.ndarray, bad: np.
     for a in range(n):
         boxes[0, 2 * a], boxes[0, 2 * a + 1] = first[a], last[a]
     n_boxes, done = 1, 0
+    # trees that are the same in the whole region are added up once
+    varying, part, spread = np.empty(len(case.residual.root), np.int64), np.zeros(n_models + 1, np.int64), np.empty(1)
+    base = case.residual.constant.copy()
     while n_boxes > 0:
         done += 1
         if done > MOST_BOXES:
@@ -83,9 +87,20 @@ def refute(case: Case, goal: Goal, first: np.ndarray, last: np.ndarray, bad: np.
             continue
         clean = state == KEPT or _is_clear(case)
         for k in range(n_models):
-            least = case.residual.constant[k]
-            for t in range(case.residual.part[k], case.residual.part[k + 1]):
-                least += _least_leaf(case, t, low, high, weight, cut_of, stack, into)
+            if done == 1:
+                part[k + 1] = part[k]
+                for t in range(case.residual.part[k], case.residual.part[k + 1]):
+                    leaf = _least_leaf(case, t, low, high, weight, cut_of, stack, into, spread)
+                    if spread[0] == 0.0:
+                        base[k] += leaf
+                    else:
+                        varying[part[k + 1]] = t
+                        part[k + 1] += 1
+                for a in range(n):
+                    weight[a], into[a], cut_of[a] = 0.0, -1.0, -1
+            least = base[k]
+            for i in range(part[k], part[k + 1]):
+                least += _least_leaf(case, varying[i], low, high, weight, cut_of, stack, into, spread)
             clean &= least >= goal.need[k] + goal.eps[k]
         if clean:
             continue
