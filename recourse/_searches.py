@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .errors import InputError, PolicyError
+from .errors import PolicyError
 from .linear import LinearSearch
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Batch:
     """Encoded applicants, for timing the search alone (`Finder.solve`)."""
 
     encoded: Encoded
-    moves: tuple[Any, ...]
+    moves: tuple[Any, ...] = ()
 
 
 class Answers(NamedTuple):
@@ -92,26 +92,6 @@ class EnsembleSearch:
         self._problem, self._budget, self._plans = problem, budget, plans
         self._none = np.zeros((0, len(problem.names)), np.uint8)
         self._best_nodes = min(budget.nodes, _BEST_NODES)
-
-    def moves(self, encoded: Encoded) -> tuple[Any, ...]:
-        """Return the moves of each row."""
-        from .search.moves import build_moves
-
-        return tuple(build_moves(self._problem.space, encoded.rows, i) for i in range(len(encoded.matrix)))
-
-    def solve(self, batch: Batch, i: int, cuts: np.ndarray) -> Solved:
-        """Search for row `i` of a batch alone."""
-        from .search.ensemble import solve_moves
-
-        p, nodes = self._problem, self._budget.nodes
-        if p.tabulated is not None:
-            raise InputError("`solve` times the search for models whose trees all applicants share; use `find`")
-        number, score, best = np.zeros(5, np.int64), np.zeros(2), np.zeros(2, np.int64)
-        solve_moves(
-            p.forest, p.space, batch.moves[i], p.max_changes, cuts, self._none, nodes, 0, number, score, best
-        )  # fmt: skip
-        status, proven, cost, bound, nodes = number.tolist()
-        return Solved(STATUSES[status], bool(proven), cost, bound, nodes)
 
     def run(self, encoded: Encoded, refused: np.ndarray, cuts: np.ndarray, answers: Answers, part: slice) -> None:
         """Solve a part of the refused rows, into the answers; `cuts` are float64[k, n_models]."""
@@ -192,12 +172,6 @@ class _Linear:
 
     def __init__(self, problem: Problem, budget: Budget) -> None:
         self._search = LinearSearch(problem, budget)
-
-    def moves(self, encoded: Encoded) -> tuple[Any, ...]:
-        return self._search.moves(encoded)
-
-    def solve(self, batch: Batch, i: int, cuts: np.ndarray) -> Solved:
-        return self._search.solve(batch, i, float(cuts[0]))
 
     def run(self, encoded: Encoded, refused: np.ndarray, cuts: np.ndarray, answers: Answers, part: slice) -> None:
         self._search.run(encoded, refused, cuts[:, 0], answers, part)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ._asking import asked
 from ._decoding import Chunk, Setting, outcomes, records_of
-from ._searches import Batch, Solved, empty_answers, search_for
+from ._searches import STATUSES, Batch, Solved, empty_answers, search_for
 from .blackbox import BlackBoxSearch
 from .budget import Budget
 from .errors import DataError, InputError, ModelError, PolicyError
@@ -296,19 +296,19 @@ class Finder:
         return found
 
     def encode(self, frame: Any) -> Batch:
-        """Encode rows for `solve`; with the rows' moves, so that nothing but the search is left to do."""
-        encoded = self._problem.encode(as_pandas(frame))
-        return Batch(encoded, self._search.moves(encoded))
+        """Encode rows for `solve`."""
+        return Batch(self._problem.encode(as_pandas(frame)))
 
     def solve(self, batch: Batch, i: int) -> Solved:
-        """Search for row `i` of a batch alone, at the policy's threshold: nothing is decoded, scored or checked."""
-        return self._search.solve(batch, i, self._cuts(batch.encoded.thresholds[i : i + 1])[0])
+        """Search for row `i` of a batch alone, at the policy's threshold: nothing is decoded, scored or checked.
 
-    def search(self, batch: Batch, i: int) -> None:
-        """Search for row `i` of a batch as `find_many` does, all of its plans; for timing, nothing is returned."""
-        cuts = self._cuts(batch.encoded.thresholds[i : i + 1])
+        All plans that the finder is asked for are searched; what is returned is said of the first.
+        """
         answers = empty_answers(1, len(self._problem.names))
+        cuts = self._cuts(batch.encoded.thresholds[i : i + 1])
         self._search.run(batch.encoded, np.array([i]), cuts, answers, slice(0, 1))
+        status, proven, cost, bound, nodes = answers.number[0].tolist()
+        return Solved(STATUSES[status], bool(proven), cost, bound, nodes)
 
     # ------------------------------------------------------------------------------------------------------------ run
 

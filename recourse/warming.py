@@ -67,9 +67,9 @@ def _entries(*, linear: bool) -> tuple[Any, ...]:
         from .search import additive, listing
 
         return listing.list_choices, additive.solve, additive.furthest
-    from .search import ensemble, moves
+    from .search import ensemble
 
-    return moves.build_moves, ensemble.solve_moves
+    return (ensemble.solve_rows,)
 
 
 def _is_cached(kernel: Any) -> bool:

@@ -696,7 +696,7 @@ def solve(
     forest: Forest, space: Space, moves: Moves, max_changes: int, cut: np.ndarray, taboo: np.ndarray, node_budget: int,
     best_budget: int, number: np.ndarray, score: np.ndarray, best: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """See `solve_moves`."""
+    """Solve one applicant; returns the position of every feature. See `solve_rows`."""
     n_models = len(cut)
     active = activate(space, moves)
     n_active, n_actions = len(active.table), len(active.order)
@@ -746,50 +746,37 @@ def solve(
 
 
 @kernel
-def solve_moves(
-    forest: Forest, space: Space, moves: Moves, max_changes: int, cut: np.ndarray, taboo: np.ndarray, node_budget: int,
-    best_budget: int, number: np.ndarray, score: np.ndarray, best: np.ndarray,
-) -> np.ndarray:  # fmt: skip
-    """Find the cheapest point that every model approves; without one, the best score of the first model.
-
-    Parameters
-    ----------
-    moves : Moves
-        Of one applicant whose present row is not approved.
-    max_changes : int
-        Largest number of changed features (at least the number of features when there is no limit).
-    cut : float64[n_models]
-        Smallest native raw scores that are approved.
-    taboo : uint8[n_taboo, n]
-        Sets of features that may not all change.
-    node_budget, best_budget : int
-        Boxes that may be bounded in the search, and in the search for the best score.
-    number : int64[5]
-        Receives status, proven, cost (-1 without a plan), bound, nodes.
-    score : float64[2]
-        Receives value and bound of the best raw score where no plan exists.
-    best : int64[2]
-        Receives whether that is proven, and its nodes.
-
-    Returns
-    -------
-    int64[n]
-        Position of every feature under the plan (or at the best score).
-    """
-    return solve(forest, space, moves, max_changes, cut, taboo, node_budget, best_budget, number, score, best)
-
-
-@kernel
 def solve_rows(
     forest: Forest, space: Space, rows: Rows, index: np.ndarray, max_changes: int, cut: np.ndarray, taboo: np.ndarray,
     node_budget: int, best_budget: int, number: np.ndarray, score: np.ndarray, best: np.ndarray, value: np.ndarray,
     dear: np.ndarray, done: np.ndarray,
 ) -> None:  # fmt: skip
-    """Solve the applicants `index` of a chunk, into row i of `number`, `score`, `best` and `value` for the i-th.
+    """Find for applicants of a chunk the cheapest point that every model approves, or the first model's best score.
 
-    `cut` is float64[len(index), n_models]. Where a move costs more than COST_LIMIT, nothing is solved and `dear[i]`
-    names its feature; else it is -1. `done[i]` becomes 1 while the next is being solved, for those who look on. The
-    other parameters are those of `solve_moves`.
+    Parameters
+    ----------
+    index : int64[k]
+        The rows to solve; what is found for the i-th of them goes to row i of what follows.
+    max_changes : int
+        Largest number of changed features (at least the number of features when there is no limit).
+    cut : float64[k, n_models]
+        Smallest native raw scores that are approved.
+    taboo : uint8[n_taboo, n]
+        Sets of features that may not all change.
+    node_budget, best_budget : int
+        Boxes that may be bounded in the search, and in the search for the best score.
+    number : int64[k, 5]
+        Receives status, proven, cost (-1 without a plan), bound, nodes.
+    score : float64[k, 2]
+        Receives value and bound of the best raw score where no plan exists.
+    best : int64[k, 2]
+        Receives whether that is proven, and its nodes.
+    value : float64[k, n]
+        Receives the value of every feature under the plan (or at the best score).
+    dear : int64[k]
+        Receives -1, or a feature with a move that costs more than COST_LIMIT: then nothing is solved.
+    done : uint8[k]
+        Becomes 1 while the next applicant is being solved, for those who look on.
     """
     for i in range(len(index)):
         moves = list_moves(space, rows, index[i])

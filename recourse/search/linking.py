@@ -6,6 +6,7 @@ user once, so it counts. This rests on inner parts of Numba, so `jit` uses it on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
@@ -30,9 +31,9 @@ def kernel(function: Callable[..., Any]) -> Any:
     compiled: Any = numba.njit(cache=True, pipeline_class=_KernelCompiler, **FLAGS)(function)
     if not _is_disabled():
         # Numba looks at the age of this one file, and fails at a class that has gone: so a name for each source text
-        files = compiled._cache
-        name = f"{function.__module__}.{function.__name__}-{_digest()}"
-        files._cache_file = IndexDataCacheFile(files.cache_path, name, _digest())
+        files, text = compiled._cache, _digest(function.__module__.rpartition(".")[2])
+        name = f"{function.__module__}.{function.__name__}-{text}"
+        files._cache_file = IndexDataCacheFile(files.cache_path, name, text)
     return compiled
 
 
@@ -49,10 +50,16 @@ def _is_disabled() -> bool:
 
 
 @cache
-def _digest() -> str:
-    """Return a name for the text of all kernels."""
-    text = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    return sha256(text).hexdigest()[:16]
+def _digest(module: str) -> str:
+    """Return a name for the text of a module and all those of its folder that it rests on."""
+    folder = Path(__file__).parent
+    seen, todo = dict[str, bytes](), [module]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen[name] = (folder / f"{name}.py").read_bytes()
+            todo += re.findall(r"^from \.(\w+) import", seen[name].decode(), flags=re.MULTILINE)
+    return sha256(b"".join(seen[name] for name in sorted(seen))).hexdigest()[:16]
 
 
 class _Inner(CPUDispatcher):

@@ -36,13 +36,14 @@ def bounds(forest: Any, space: Any, moves: Any, max_changes: int, merged: bool, 
         masks = build_masks(choice, groups)
     mask, spare = np.empty(masks.row.shape[1], np.uint64), np.empty(masks.row.shape[1], np.uint64)
     boxes, out = np.empty((len(draw), 2 * n), np.int16), np.empty(len(draw))
+    low_enough, top = np.full(1, -np.inf), np.empty(1)
     for i in range(len(draw)):
         for a in range(n):
             low = int(draw[i, a, 0] * choice.table[a, COUNT])
             boxes[i, 2 * a] = low
             boxes[i, 2 * a + 1] = low + int(draw[i, a, 1] * (choice.table[a, COUNT] - low))
         mask_box(choice, masks, boxes[i], mask, spare)
-        out[i] = upper_bound(groups, masks, mask)
+        out[i] = -np.inf if not upper_bound(groups, masks, mask, low_enough, top) else top[0]
     return active.table, choice.table, choice.item, boxes, out
 
 
@@ -58,7 +59,8 @@ def cut_boxes(forest: Any, space: Any, moves: Any, max_changes: int, boxes: np.n
     masks = build_masks(choice, groups)
     words = masks.row.shape[1]
     mask, spare, point_mask = np.empty(words, np.uint64), np.empty(words, np.uint64), np.empty(words, np.uint64)
-    weight, gap = np.empty(len(choice.item)), np.empty(n)
+    weight, gap = np.empty(len(choice.item)), np.empty((1, n))
+    needed, anything, top, total = np.full(1, need), np.full(1, -np.inf), np.empty(1), np.empty(1)
     point, forced, best = np.empty(n, np.int64), np.empty(1, np.int64), np.empty(len(groups.first), np.int64)
     bound, verdict = np.empty(len(boxes)), np.zeros(len(boxes), np.int64)
     for i in range(len(boxes)):
@@ -67,12 +69,17 @@ def cut_boxes(forest: Any, space: Any, moves: Any, max_changes: int, boxes: np.n
             point[a] = nearest(choice.table[a, HOME], np.int64(boxes[i, 2 * a]), np.int64(boxes[i, 2 * a + 1]))
             changes += point[a] != choice.table[a, HOME]
         mask_box(choice, masks, boxes[i], mask, spare)
-        top = upper_bound(groups, masks, mask)
-        bound[i] = strike(choice, groups, masks, mask, boxes[i], point, slack, max_changes - changes, -np.inf, top)
-        if bound[i] > -np.inf and changes <= max_changes:
+        bound[i] = -np.inf
+        if not upper_bound(groups, masks, mask, anything, top):
+            continue
+        left = max_changes - changes
+        if not strike(choice, groups, masks, mask, boxes[i], point, slack, left, anything, top):
+            continue
+        bound[i] = top[0]
+        if changes <= max_changes:
             mask_point(choice, masks, boxes[i], mask, point, point_mask)
-            weigh(choice, groups, masks, mask, point_mask, boxes[i], point, weight, gap, best)
-            verdict[i] = tighten(choice, groups, masks, mask, boxes[i], point, need, bound[i], gap, best, forced)
+            weigh(choice, groups, masks, mask, point_mask, boxes[i], point, np.ones(1), weight, gap, best, total)
+            verdict[i] = tighten(choice, groups, masks, mask, boxes[i], point, needed, top, gap, best, forced)
     return bound, verdict
 
 
@@ -111,7 +118,7 @@ def test_what_is_cut_from_a_box_holds_no_plan(library: str, data: st.DataObject)
                 if point[a] != table[a, HOME]:
                     value = moves.value[moves.offset[j] + item[table[a, ROW] + point[a], POSITION]]
                     after[name] = feature.levels[int(value)] if feature.listed else float(value)
-        scores = case.native.raw(raw_frame(changed, case.native)) * problem.forest.divisor
+        scores = case.native.raw(raw_frame(changed, case.native)) * problem.forest.divisor[0]
         assert scores.max() <= bound[i] + eps
         for point, score in zip(points, scores):
             if score >= need + eps:
@@ -134,7 +141,7 @@ def test_no_point_of_a_box_scores_above_its_bound(library: str, data: st.DataObj
     draw[:3, :, 1] = 0.0  # some boxes are points
     draw[3] = (0.0, 0.999)  # and one is everything
     active, table, item, boxes, upper = bounds(problem.forest, problem.space, moves, problem.max_changes, merged, draw)
-    eps, divisor = problem.model.core.eps, problem.forest.divisor
+    eps, divisor = problem.model.core.eps, problem.forest.divisor[0]
     for box, bound in zip(boxes, upper):
         ranges = [range(box[2 * a], box[2 * a + 1] + 1) for a in range(len(active))]
         if np.prod([float(len(r)) for r in ranges]) > 3_000:
