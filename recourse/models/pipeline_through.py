@@ -121,7 +121,9 @@ def _final_wants(through: Through, core: Any, lines: Lines) -> list[Want]:
             values += [term.edges for term in core.terms if term.column == c and term.edges is not None]
             axes = [axis for pair in core.pairs for axis in (pair.first, pair.second)]
             values += [axis.edges for axis in axes if axis.column == c and axis.edges is not None]
-        out.append(Want(wire.raw, c, np.unique(np.concatenate([np.empty(0), *values]))))
+        places = np.unique(np.concatenate([np.empty(0), *values]))
+        # an infinite threshold, by which trees tell missing values from all numbers, is reached by none
+        out.append(Want(wire.raw, c, places[np.isfinite(places)]))
     return out
 
 
