@@ -272,7 +272,7 @@ def changing(policy: Policy, expressions: Expressions) -> frozenset[str]:
 
 def without_grid(policy: Policy, expressions: Expressions) -> Iterator[tuple[str, str]]:
     """Yield the numbers that plans choose and expressions read, but that have no step: (place, message)."""
-    places = {}
+    places = dict[str, str]()
     for place, expression in expressions.parts():
         for name in expression.names:
             places.setdefault(name, f"{place} reads it")

@@ -172,9 +172,9 @@ def _code_moves(feature: Feature) -> list[tuple[str, str]]:
     if len(set(keys)) < len(keys) and not problems:
         problems.append(("moves", "two keys name the same code."))
     for start, prices in (feature.move_cost or {}).items():
-        ends = {float(e) for key, to in feature.moves.items() if _same(key, start) for e in to if is_number(str(e))}
+        led = {float(e) for key, to in feature.moves.items() if _same(key, start) for e in to if is_number(str(e))}
         for end in prices:
-            if not is_number(end) or float(end) not in ends:
+            if not is_number(end) or float(end) not in led:
                 key = f"move_cost.{toml_key(start)}.{toml_key(end)}"
                 problems.append((key, "is the price of a move that moves does not have."))
     return list(dict.fromkeys(problems))

@@ -299,13 +299,14 @@ class Finder:
         """Encode rows for `solve`."""
         return Batch(self._problem.encode(as_pandas(frame)))
 
-    def solve(self, batch: Batch, i: int) -> Solved:
-        """Search for row `i` of a batch alone, at the policy's threshold: nothing is decoded, scored or checked.
+    def solve(self, batch: Batch, i: int, *, threshold: float | None = None) -> Solved:
+        """Search for row `i` of a batch alone: nothing is decoded, scored or checked.
 
-        All plans that the finder is asked for are searched; what is returned is said of the first.
+        The threshold is the policy's unless it is given. All plans that the finder is asked for are searched; what is
+        returned is said of the first.
         """
         answers = empty_answers(1, len(self._problem.names))
-        cuts = self._cuts(batch.encoded.thresholds[i : i + 1])
+        cuts = self._cuts(batch.encoded.thresholds[i : i + 1] if threshold is None else np.array([threshold]))
         self._search.run(batch.encoded, np.array([i]), cuts, answers, slice(0, 1))
         status, proven, cost, bound, nodes = answers.number[0].tolist()
         return Solved(STATUSES[status], bool(proven), cost, bound, nodes)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from .budget import Budget
@@ -272,7 +271,7 @@ class _Tries:
             batch = finder.encode(self._frame)
         except PolicyError:  # a grid without an end, where an expression tells all of its values apart
             return None, False
-        found = finder._search.solve(batch, 0, finder._cuts(np.array([self._bar]))[0])
+        found = finder.solve(batch, 0, threshold=self._bar)
         return (found.cost_micro / 1e6 if found.status == "found" else None), found.status != "none_found"
 
 

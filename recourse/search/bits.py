@@ -59,7 +59,7 @@ def first_bit(word: np.uint64) -> int:
     return _cttz(word)
 
 
-if numba.config.DISABLE_JIT:  # single instructions have no Python behind them
+if getattr(numba.config, "DISABLE_JIT", 0):  # single instructions have no Python behind them
 
     def count_bits(word: np.uint64) -> int:
         return int(word).bit_count()
