@@ -324,7 +324,7 @@ class Asked:
     box_steps: int = 5
     plans: int = 1
     also_approve: tuple[Native, ...] = ()
-    plausibility: Native | None = None
+    plausibility: Any = None  # raw rows -> scores that must not be below 0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import reject
 from hypothesis import strategies as st
+from sklearn.ensemble import IsolationForest
 
 from recourse.errors import PolicyError
 from recourse.policy import Policy, check_costs
@@ -71,6 +72,20 @@ class World:
         return naive.solve(
             self.policy, self.population, self.native, row, limit=limit, reach=self.spans, asked=self.asked
         )
+
+
+class Plausible:
+    """An isolation forest as a function of raw rows."""
+
+    def __init__(self, frame: pd.DataFrame, seed: int) -> None:
+        self.columns, self.levels = tuple(map(str, frame.columns)), dict[str, tuple[Any, ...]]()
+        self.estimator = IsolationForest(n_estimators=8, max_samples=16, contamination=0.2, random_state=seed)
+        self.estimator.fit(frame.astype(np.float64))
+
+    def __call__(self, raw: pd.DataFrame) -> np.ndarray:
+        """Return the decision function, which is at least 0 for what looks like the frame."""
+        frame = raw[list(self.columns)].astype(np.float64)
+        return np.asarray(self.estimator.decision_function(frame), dtype=np.float64)
 
 
 # --- blocks ---------------------------------------------------------------------------------------------------------
@@ -413,6 +428,8 @@ def worlds(draw: st.DrawFn, libraries: Sequence[str] = TREES, *, shapes: Sequenc
     frame = frame_of(rows, levels)
     if library in WITHOUT_MISSING and frame.isna().any(axis=None):
         reject()
+    if (frame.select_dtypes("number").abs() > 1e30).any(axis=None):  # which 32-bit libraries refuse
+        reject()
     seen = [name for name in frame if name in levels or frame[name].nunique() > 1]
     hidden = draw(st.sampled_from([None, None, *sorted(set(seen) - set(levels))])) if len(seen) > 1 else None
     shown = [name for name in frame if name != hidden and frame[name].notna().any()]
@@ -466,11 +483,13 @@ def _asked(
     draw: st.DrawFn, library: str, frame: pd.DataFrame, levels: Mapping[str, Any], shapes: Sequence[str], rng: Any
 ) -> naive.Asked:
     also = draw(st.integers(0, 4)) == 0
+    sober = not any(name in levels for name in frame) and not frame.isna().any(axis=None)
     return naive.Asked(
         shape=draw(st.sampled_from(list(shapes))),
         box_steps=draw(st.sampled_from([1, 2, 5])),
         plans=draw(st.sampled_from([1, 1, 2, 3])),
         also_approve=(_fitted(draw, library, frame, levels, rng),) if also else (),
+        plausibility=Plausible(frame, draw(st.integers(0, 9))) if sober and draw(st.integers(0, 3)) == 0 else None,
     )
 
 
@@ -488,7 +507,7 @@ def _telling(
         here = naive.world(
             policy, population, native, Applicant(policy, row), asked, 0.5, limit=LIMIT, reach=spans
         )  # fmt: skip
-    except naive.TooLarge:
+    except (naive.TooLarge, ValueError):  # too many rows, or numbers that the library refuses
         reject()
     now = float(naive.scores(native, [row])[0])
     within = np.unique(here.score[here.obeys & here.clears])

@@ -69,6 +69,7 @@ def agree(world: World) -> None:
         box_steps=asked.box_steps,
         plans=asked.plans,
         also_approve=[other.estimator for other in asked.also_approve],
+        plausibility=None if asked.plausibility is None else asked.plausibility.estimator,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of columns that neither policy nor model has
