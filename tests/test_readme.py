@@ -8,12 +8,15 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import table
+from recourse import Policy
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
@@ -53,6 +56,27 @@ def test_the_session_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
                     )
                     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
                     assert [line for line in shown if line not in done.stdout + done.stderr] == []
+
+
+def test_what_a_policy_can_say_is_a_policy() -> None:
+    """All tables that the README shows are one valid policy, once the features that it only names are there."""
+    whole: dict[str, Any] = {"features": {}}
+    for language, block in BLOCKS:
+        if language == "toml":
+            for key, table_ in tomllib.loads(block).items():
+                if isinstance(table_, list):
+                    whole.setdefault(key, []).extend(table_)
+                else:
+                    kept = whole.setdefault(key, {})
+                    kept |= {**table_, "knockouts": [*kept.get("knockouts", ()), *table_.get("knockouts", ())]} if (
+                        key == "decision"
+                    ) else table_  # fmt: skip
+    for name in ("monthly_debt", "open_accounts", "total_accounts", "bankruptcies", "education", "inquiries"):
+        whole["features"].setdefault(name, {"kind": "integer", "min": 0, "max": 10_000})
+    whole["features"]["income"] |= {"min": 0, "max": 500_000}
+    policy = Policy.model_validate(whole)
+    assert len(policy.rules) == 2
+    assert policy.time is not None
 
 
 def test_every_command_is_one_that_is_tested() -> None:
