@@ -136,8 +136,8 @@ def _axis(changes: Changes, name: str, feature: Feature, start: Value, threshold
     if isinstance(start, str):
         raise InputError(f"{name}: expected a number, got {start!r}")
     if float(start) in feature.code_values:
-        ends = [end for end, _ in feature.code_moves(float(start))]
-        able = [_whole(end) for end in ends if changes.judge(name, start, _whole(end), None).problem is None]
+        targets = [_whole(end) for end, _ in feature.code_moves(float(start))]
+        able = [end for end in targets if changes.judge(name, start, end, None).problem is None]
         return Listed(name, (Choice(start, 0), *(_priced(changes, name, start, end) for end in able)))
     return _numbers(changes, name, feature, start, thresholds)
 

@@ -244,6 +244,7 @@ def promised(case: Case, axis: Numbers | Listed, part: Part, value: Value) -> bo
     if isinstance(part, frozenset):
         assert isinstance(axis, Listed)
         return all(_among(value, axis.choices[p].until or (axis.choices[p].value,)) for p in part)
+    assert isinstance(axis, Numbers)
     first, last = part
     if isinstance(value, str) or value is None:
         return False

@@ -248,8 +248,7 @@ class _Prover:
                 key: tuple[int, int | frozenset[int]] | None = None
                 if isinstance(part, frozenset):
                     if a in leaves.lists and not leaves.lists[a][leaf, point[a]]:
-                        able = frozenset(np.flatnonzero(leaves.lists[a][leaf]).tolist()) & part
-                        key = (a, able)
+                        key = (a, frozenset(np.flatnonzero(leaves.lists[a][leaf]).tolist()) & part)
                 elif leaves.low[leaf, a] > point[a]:
                     key = (a, int(leaves.low[leaf, a]))
                 elif leaves.high[leaf, a] < point[a]:
