@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ._policy_values import decimal_text
+from .policy.values import decimal_text
 
 # Words in a column's name that point at a characteristic which the law protects somewhere.
 _PROTECTED = frozenset(

@@ -12,7 +12,7 @@ from .models.additive import Additive, Axis, Pair, Term
 from .search.links import Links, unlinked
 
 if TYPE_CHECKING:
-    from ._space import Slot
+    from .problem.layout import Slot
     from .search.listing import Line
     from .search.moves import Space
 

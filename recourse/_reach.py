@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ._limits import Limits, TooFine, limits
 from .errors import DataError, PolicyError
+from .problem.limits import Limits, TooFine, limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

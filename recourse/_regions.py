@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._limits import LARGEST
 from .errors import InputError
 from .models.additive import Additive
 from .models.trees import Trees
 from .problem import build_problem
+from .problem.limits import LARGEST
 from .values import Value, parse_value
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import state
-from ._space import level_numbers
-from ._wiring import states as dependent_states
 from .errors import DataError, did_you_mean
-from .grouping import groups_of
 from .models import encode_frame
 from .population import read_numbers, read_positions
+from .problem.grouping import groups_of
+from .problem.layout import level_numbers
+from .problem.wiring import states as dependent_states
 from .values import plain
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from ._columns import (
     sounds_protected,
     words,
 )
-from ._policy_values import Level, plain, spelling, toml_key, toml_text, toml_value
 from .errors import DataError, UnknownFeature, did_you_mean
 from .lint import score_range, used_columns
 from .models.frames import encode_frame
+from .policy.values import Level, plain, spelling, toml_key, toml_text, toml_value
 from .population import LARGEST_VALUE, as_pandas, read_numbers, summarise_numbers
 
 if TYPE_CHECKING:

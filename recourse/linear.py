@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ._line import curve_values, line_of
-from ._space import with_lists
 from .errors import PolicyError
+from .problem.layout import with_lists
 
 if TYPE_CHECKING:
-    from ._encoding import Encoded
     from ._searches import Batch, Solved
     from .budget import Budget
     from .models.additive import Additive
     from .problem import Problem
+    from .problem.encoding import Encoded
     from .search.listing import Bends, Listing
 
 _STATUSES = ("found", "none_exists", "none_found")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ._policy_values import plain
 from .errors import DataError, UnknownFeature, did_you_mean
+from .policy.values import plain
 
 if TYPE_CHECKING:
     from .policy import Feature, Policy
@@ -109,7 +109,7 @@ class Population:
         if policy is None:
             columns = {name: _summarise_untold(table[name], name) for name in table.columns}
             return cls(len(table), {name: summary for name, summary in columns.items() if summary is not None})
-        from .grouping import groups_of
+        from .problem.grouping import groups_of
 
         told, groups = dict[str, Summary](), groups_of(policy)
         for name, feature in policy.features.items():

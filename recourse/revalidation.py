@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ._check_scores import Scorer
 from .checking import REGION_ROWS, check_many
+from .checking.scores import Scorer
 from .errors import InputError
 from .state import knockouts, present
 from .state import threshold as threshold_by

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._check_scores import Scorer
 from ._regions import Ground, View, examine, least
+from .checking.scores import Scorer
 from .errors import InputError
 from .models import read_model
 from .models.base import Model

@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from .._check_change import Changes, decimal, grid_ends, grid_value, single_at, single_rank
+from ..checking.change import Changes, decimal, grid_ends, grid_value, single_at, single_rank
 from ..errors import InputError
 from ..state import WAIT
 from ..values import Value, levels_of

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import state
-from .._check_change import Changes
-from .._check_scores import Scorer
+from ..checking.change import Changes
+from ..checking.scores import Scorer
 from ..errors import InputError
 from ..expression import dependents, names_in, rule_nodes
 from ..models.evaluate import evaluate

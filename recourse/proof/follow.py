@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from .._check_change import decimal
+from ..checking.change import decimal
 from ..values import Value, plain
 from .axes import Listed, Numbers
 from .boxes import WAIT, Asked, Box, Case, Part

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._check_change import decimal, grid_ends, grid_value
+from ..checking.change import decimal, grid_ends, grid_value
 from ..errors import CheckFailed
 from ..values import Value
 from .axes import Listed, Numbers

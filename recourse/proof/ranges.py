@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._expression_nodes import Apply, As, Name, Node, Number, Place, Raw, Start, Stripped, Text, Truth
-from .._expression_values import _OPERATIONS, _as_level, read_value
+from ..expression.nodes import Apply, As, Name, Node, Number, Place, Raw, Start, Stripped, Text, Truth
+from ..expression.values import _OPERATIONS, _as_level, read_value
 
 if TYPE_CHECKING:
     from ..policy import Feature

@@ -12,9 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse import _limits
-from recourse._encoding import _positions
-from recourse._forest import raw_thresholds
-from recourse._limits import TooFine, limits
 from recourse.errors import DataError, InputError, PolicyError, UnknownFeature
 from recourse.models.additive import Additive
 from recourse.models.base import Column, Model
@@ -23,6 +20,9 @@ from recourse.models.trees import Trees
 from recourse.policy import Feature, Policy
 from recourse.population import Population, read_positions
 from recourse.problem import Problem, build_problem
+from recourse.problem.encoding import _positions
+from recourse.problem.joining import raw_thresholds
+from recourse.problem.limits import TooFine, limits
 from recourse.search.forest import Forest
 
 NOBODY = Population(0, {})

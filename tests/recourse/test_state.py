@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recourse import state
-from recourse._state_functions import function_of
 from recourse.errors import DataError
 from recourse.expression import parse
 from recourse.policy import Policy
+from recourse.state.functions import function_of
 from recourse.values import plain
 from tests.expressions import FEATURES, conditions, numbers, rows
 
