@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,20 +103,13 @@ def read_model(
 def read_estimator(source: object, wanted: Wanted) -> Model:
     """Read a fitted classifier in memory, by the reader of the library that its class comes from."""
     library = type(source).__module__.partition(".")[0]
-    module = _reader(library)
-    if module is None:
+    if library not in READERS:
         raise UnsupportedModel(
             f"{type(source).__module__}.{type(source).__qualname__} cannot be read exactly. Supported: {SUPPORTED}. "
             f"{BLACK_BOX}"
         )
-    model: Model = module.read(source, wanted)
+    model: Model = import_module(f".{READERS[library]}", __package__).read(source, wanted)
     return model
-
-
-def _reader(library: str) -> Any | None:
-    if library not in READERS or find_spec(f"{__package__}.{READERS[library]}") is None:
-        return None
-    return import_module(f".{READERS[library]}", __package__)
 
 
 def _from_object(source: object, wanted: Wanted, *, black_box: bool) -> Model:
@@ -165,10 +157,7 @@ def _from_file(path: Path, wanted: Wanted, *, allow_pickle: bool, black_box: boo
 def _read_file(kind: str, path: Path, content: bytes, wanted: Wanted, *, black_box: bool) -> Model:
     if kind in ("skops", "pickle"):
         return _from_object(_skops(content) if kind == "skops" else _pickle(path), wanted, black_box=black_box)
-    module = _reader(kind)
-    if module is None:
-        raise UnsupportedModel(f"{KINDS[kind]} cannot be read exactly. Supported: {SUPPORTED}")
-    model: Model = module.read_file(content, wanted)
+    model: Model = import_module(f".{READERS[kind]}", __package__).read_file(content, wanted)
     return model
 
 

@@ -144,8 +144,8 @@ def test_unreadable_files_are_one_line(tmp_path: Path) -> None:
         one_line(tmp_path / f"noise{ending}", "damaged|truncated|not a")
         (tmp_path / f"brace{ending}").write_bytes(b"{}" if ending != ".skops" else b"PK\x03\x04")
         one_line(tmp_path / f"brace{ending}", "damaged|truncated|name says|not a|skops")
-    (tmp_path / "model.onnx").write_bytes(b"\x08\x07onnx")
-    one_line(tmp_path / "model.onnx", "Supported: XGBoost", UnsupportedModel)
+    (tmp_path / "model.pmml").write_bytes(b"<PMML/>")
+    one_line(tmp_path / "model.pmml", "Supported: XGBoost", UnsupportedModel)
     for name in ("a.pkl", "b.joblib"):
         (tmp_path / name).write_bytes(b"not a pickle at all")
         with pytest.warns(UserWarning, match="pickle"):
