@@ -74,6 +74,8 @@ def _entries(*, linear: bool) -> tuple[Any, ...]:
 
 def _is_cached(kernel: Any) -> bool:
     """Numba's index of a function is empty where the source has changed since, or nothing was compiled."""
+    if not hasattr(kernel, "signatures"):  # plain Python was asked for (NUMBA_DISABLE_JIT)
+        return True
     return bool(kernel.signatures) or bool(kernel._cache._cache_file._load_index())
 
 

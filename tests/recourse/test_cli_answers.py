@@ -90,7 +90,7 @@ def test_challengers_and_refits_are_heard(desk: Desk) -> None:
 def test_what_blocks_is_told_in_the_policys_words(desk: Desk) -> None:
     """Where no plan exists, the file and the table name constraints without which one would."""
     text = (desk / "policy.toml").read_text()
-    (desk / "tight.toml").write_text(text.replace('kind = "number"', 'kind = "number"\nmax_change = 0.05', 1))
+    (desk / "tight.toml").write_text(text.replace("max_changes = ", "max_changes = 1 # ", 1))
     out = desk / "plans.jsonl"
     words = ["--threshold", "0.9", "--rejected-only", "--limit", "8", "--blocking"]
     result = desk.find(*words, "--out", str(out), policy="tight.toml")
