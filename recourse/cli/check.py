@@ -295,6 +295,8 @@ def _check_chunk(
 
 def _against_header(outcome: Outcome, header: dict[str, Any], parts: _Parts, row: Mapping[str, Any]) -> Iterator[str]:
     """Yield where an outcome is not of the run that the header describes."""
+    from ..models.blackbox import BlackBox
+
     if outcome.provenance.to_dict() != header["provenance"]:
         yield "the provenance is not the header's"
     wanted, who = header["threshold"], "the header says"
@@ -311,9 +313,11 @@ def _against_header(outcome: Outcome, header: dict[str, Any], parts: _Parts, row
         yield f"the shape is {outcome.shape!r}, the header says {header.get('shape')!r}"
     certificates = [plan.certificate for plan in outcome.plans]
     certificates += [] if outcome.certificate is None else [outcome.certificate]
+    asked = isinstance(parts.models.model.core, BlackBox)  # its budget is counted in rows that it scores
+    what, budget = ("budget of calls", parts.asked.calls) if asked else ("node budget", header["node_budget"])
     for certificate in certificates:
-        if certificate.node_budget != header["node_budget"]:
-            yield f"the node budget is {certificate.node_budget:,}, the header says {header['node_budget']:,}"
+        if certificate.node_budget != budget:
+            yield f"the {what} is {certificate.node_budget:,}, the header says {budget:,}"
 
 
 def _still_bad(parts: _Parts, name: str) -> Iterator[str]:

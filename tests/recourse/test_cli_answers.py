@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +171,42 @@ def test_an_address_is_asked_only_as_a_black_box(desk: Desk) -> None:
     result = run("find", "--model", "http://127.0.0.1:9/score", *inputs[2:])
     assert result.exit_code == 2
     assert "--black-box" in result.stderr
+
+
+class _Scorer(BaseHTTPRequestHandler):
+    """An endpoint that likes income."""
+
+    def do_POST(self) -> None:
+        """Score the rows of a request."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["rows"]
+        body = json.dumps({"scores": [min(1.0, row["income"] / 80_000) for row in asked]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_an_endpoint_is_asked_and_its_plans_are_checked(desk: Desk) -> None:
+    """With --black-box an address is a model: plans are found, never called proven, and confirmed by asking again."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Scorer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url, out = f"http://127.0.0.1:{server.server_port}/score", desk / "plans.jsonl"
+        inputs = ["--model", url, *desk.inputs("applicants.csv", "", "policy.toml")[2:], "--id-column", "id"]
+        words = ["--limit", "4", "--black-box", "--calls", "120", "--seed", "3", "--robustness", "--out", str(out)]
+        result = run("find", *inputs, *words)
+        assert result.exit_code == 0, result.stderr
+        header, *outcomes = records(out.read_text())
+        assert header["black_box"] == {"seed": 3, "calls": 120}
+        plans = [plan for outcome in outcomes for plan in outcome["plans"]]
+        assert plans
+        assert not any(plan["certificate"]["proven"] for plan in plans)
+        checked = run("check", "--plans", str(out), *inputs, "--format", "json")
+        assert checked.exit_code == 0, checked.stdout + checked.stderr
+        assert "--black-box" in run("find", *inputs, "--black-box", "--blocking").stderr
+    finally:
+        server.shutdown()
+        server.server_close()
