@@ -172,6 +172,13 @@ def own_copy(step: Any, *, loose: bool = False) -> Any:
         if not loose:
             continue
         kind = type(part).__name__
+        if hasattr(part, "encoder_dict_"):  # of feature_engine
+            _loosen(part, unseen=("raise", "ignore"), missing_values=("raise", "ignore"))
+        if kind == "CountEncoder":
+            _loosen(part, handle_unknown=("error", "value"), handle_missing=("error", "value"))
+            for name in ("_handle_unknown", "_handle_missing"):  # the same of each column
+                ways = getattr(part, name, {})
+                setattr(part, name, {column: "value" if way == "error" else way for column, way in ways.items()})
         if kind == "PowerTransformer" and part.method == "box-cox":
             unchecked(part)
         if kind in ("OneHotEncoder", "OrdinalEncoder") and part.handle_unknown == "error":
@@ -179,6 +186,15 @@ def own_copy(step: Any, *, loose: bool = False) -> Any:
             part.handle_unknown = "ignore" if kind == "OneHotEncoder" else "use_encoded_value"
             part.unknown_value = -1
     return out
+
+
+def _loosen(part: Any, **ways: tuple[str, str]) -> None:
+    """Replace what refuses levels by what takes them, and remember that unknown ones were refused."""
+    for name, (strict, loose) in ways.items():
+        if getattr(part, name, None) == strict:
+            setattr(part, name, loose)
+            if name in ("unseen", "handle_unknown"):
+                setattr(part, CLOSED, True)
 
 
 def unchecked(part: Any) -> None:

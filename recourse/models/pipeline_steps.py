@@ -18,8 +18,16 @@ Map = Callable[[np.ndarray], np.ndarray]  # float64[n] to float64[n]
 STEPS = (
     "Pipeline, ColumnTransformer, FeatureUnion, passthrough, StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, "
     "Binarizer, PowerTransformer, QuantileTransformer, KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, TargetEncoder, "
-    "SimpleImputer, MissingIndicator, FunctionTransformer of a NumPy function of one number, and feature selection"
+    "SimpleImputer, MissingIndicator, FunctionTransformer of a NumPy function of one number, feature selection, and "
+    "tables of counts and means (CountFrequencyEncoder and MeanEncoder of feature_engine, CountEncoder of "
+    "category_encoders)"
 )
+# Tables of counts, shares or means of levels, of other libraries.
+LOOKUPS = {
+    ("feature_engine", "CountFrequencyEncoder"),
+    ("feature_engine", "MeanEncoder"),
+    ("category_encoders", "CountEncoder"),
+}
 _LEAST = float(np.nextafter(0.0, 1.0))
 
 # Functions of one number that never fall (or never rise) between these places; exact ones round as arithmetic does.
@@ -137,6 +145,8 @@ def walk(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) ->
     kind = type(step)
     home = kind.__module__.partition(".")[0]
     known = _RULES.get(kind.__name__) if home in ("sklearn", "imblearn") else None
+    if (home, kind.__name__) in LOOKUPS:
+        known = _lookup
     if known is None and kind.__module__.startswith("sklearn.feature_selection.") and hasattr(step, "get_support"):
         known = _selection
     if known is None:
@@ -328,6 +338,26 @@ def _encoder(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan
         if categories.dtype.kind in "biuf":
             plan.single_out(stage, position, wire, categories[~np.isnan(categories.astype(np.float64))])
         out += [Wire(wire.raw)] * (step._n_features_outs[position] if hot else classes)
+    return out
+
+
+def _lookup(step: Any, wires: Sequence[Wire], stage: Stage, at: str, plan: Plan) -> list[Wire]:
+    """A table of numbers for the levels of some columns; the others pass."""
+    if getattr(step, "_min_group_categories", None):
+        raise refused(step, at, "it joins rare levels under a new name")
+    tables = step.encoder_dict_ if hasattr(step, "encoder_dict_") else step.mapping
+    out: list[Wire] = []
+    for position, (name, wire) in enumerate(zip(step.feature_names_in_, wires, strict=True)):
+        if name not in tables:
+            out.append(wire)
+            continue
+        levels = [level for level in list(tables[name].keys()) if level == level]
+        categories = np.array(levels, dtype=object if any(isinstance(level, str) for level in levels) else None)
+        if wire.plain:
+            plan.columns[wire.raw].encoders.append(Encoder(categories, closed=hasattr(step, CLOSED)))
+        if categories.dtype.kind in "biuf":
+            plan.single_out(stage, position, wire, categories)
+        out.append(Wire(wire.raw))
     return out
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import get_config
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
@@ -422,6 +423,42 @@ def test_pipelines_fitted_on_arrays() -> None:
     model = read_model(whole, columns=["income", "housing"])
     rows = adversarial_rows(model, frame[["income", "housing"]], 1000, 0, missing={"housing"})
     assert np.array_equal(model.score(encode_frame(rows, model.columns)), scored(whole, rows.to_numpy(dtype=object)))
+
+
+class CountFrequencyEncoder(TransformerMixin, BaseEstimator):
+    """Stands in for feature_engine's encoder: what it has learnt is called the same, and it answers the same."""
+
+    def __init__(self, variables: Any = (), unseen: str = "ignore") -> None:
+        self.variables, self.unseen = variables, unseen
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> CountFrequencyEncoder:
+        self.feature_names_in_, self.n_features_in_ = np.array(X.columns, dtype=object), X.shape[1]
+        self.encoder_dict_ = {name: X[name].value_counts(normalize=True).to_dict() for name in self.variables}
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        out = X.copy()
+        for name, table in self.encoder_dict_.items():
+            strange = set(X[name].dropna()) - set(table)
+            if strange and self.unseen == "raise":
+                raise ValueError(f"unseen {strange}")
+            out[name] = X[name].map(table).astype(float)
+            if self.unseen == "encode":
+                out[name] = out[name].fillna(0.0)
+        return out
+
+
+CountFrequencyEncoder.__module__ = "feature_engine.encoding.count_frequency"
+
+
+@pytest.mark.parametrize("unseen", ["ignore", "raise", "encode"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_tables_of_frequencies(unseen: str, missing: bool) -> None:
+    """An encoder that replaces levels by how frequent they are is a lookup table."""
+    frame, target = people(missing=missing)
+    part = frame[["income", *WORDS]].astype(dict.fromkeys(WORDS, object))
+    model = read_and_agree(CountFrequencyEncoder(WORDS, unseen), TREES["xgboost"](), part, target, n=1000)
+    assert {c.name: c.unseen for c in model.columns if c.levels} == dict.fromkeys(WORDS, unseen != "raise")
 
 
 def test_the_favourable_class_may_be_the_first() -> None:
