@@ -1,4 +1,4 @@
-"""Arrays that grow."""
+"""Arrays that grow, are copied and begin as zeros: each compiled once, not wherever it is used."""
 
 from __future__ import annotations
 
@@ -26,3 +26,37 @@ def taller(array: np.ndarray) -> np.ndarray:
         for k in range(width):
             larger[i, k] = array[i, k]
     return larger
+
+
+@inner
+def zeros(n: int) -> np.ndarray:
+    """Return int64[n] of zeros."""
+    out = np.empty(n, np.int64)
+    for i in range(n):
+        out[i] = 0
+    return out
+
+
+@inner
+def flags(n: int) -> np.ndarray:
+    """Return uint8[n] of zeros."""
+    out = np.empty(n, np.uint8)
+    for i in range(n):
+        out[i] = 0
+    return out
+
+
+@inner
+def copied(values: np.ndarray) -> np.ndarray:
+    """Return a copy of float64[n]."""
+    out = np.empty(len(values), np.float64)
+    for i in range(len(values)):
+        out[i] = values[i]
+    return out
+
+
+@inner
+def write(target: np.ndarray, values: np.ndarray) -> None:
+    """Write a vector to the beginning of another."""
+    for i in range(len(values)):
+        target[i] = values[i]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .arena import copied, flags
 from .forest import APART, OF, OFFSET, Active
 from .jit import inner
 from .moves import MISSING, Moves, Space, cell_of, ranges, seen_value, span
@@ -54,7 +55,7 @@ def make_sight(space: Space, moves: Moves, active: Active) -> Sight:
         if active.number[n + c] >= 0:
             column[n_columns] = c
             n_columns += 1
-    used, feeds = np.zeros(n_active, np.uint8), np.zeros(n_active, np.uint8)
+    used, feeds = flags(n_active), flags(n_active)
     for i in range(n_columns + n_rules):
         k = space.program[moves.column[column[i]]] if i < n_columns else rule[i - n_columns]
         for u in range(programs.start[k], programs.start[k + 1]):
@@ -75,7 +76,7 @@ def make_sight(space: Space, moves: Moves, active: Active) -> Sight:
         span(space, j, k, k, moves.value, low, high, maybe)
     return Sight(
         programs, rule[:n_rules], column[:n_columns], n_rules + n_columns > 0, reads[:count], feeds,
-        moves.value_start.copy(), low, high, maybe, stack, out,
+        copied(moves.value_start), low, high, maybe, stack, out,
     )  # fmt: skip
 
 

@@ -317,7 +317,9 @@ def branch(
     space, moves, active, residual = case.space, case.moves, case.active, case.residual
     n_active, n_models = len(active.table), len(goal.need)
     max_changes = goal.max_changes
-    low_enough = goal.need - goal.eps
+    low_enough = np.empty(n_models, np.float64)
+    for k in range(n_models):
+        low_enough[k] = goal.need[k] - goal.eps[k]
     scale = case.climb.scale
     budget = UNBOUNDED
     if has:
@@ -329,7 +331,7 @@ def branch(
     choice = classify(moves, active, reach, groups)
     masks = build_masks(choice, groups)
 
-    best_box = np.zeros(2 * n_active, np.int16)  # the plan held, as a box of one point
+    best_box = np.empty(2 * n_active, np.int16)  # the plan held, as a box of one point
     best_changes = 0
     if has:  # by class, whose cheapest member may undercut the position held
         budget, best_changes = _adopt(choice, held, best_box)
@@ -403,7 +405,7 @@ def branch(
                     settle(space, moves, active, case.sight, position)
                     if approves(case, goal, position, total):
                         sure = HOLDS
-                        if case.regional:
+                        if case.regional and not any_plan:
                             for i in range(n_refused):
                                 if covers(case, position, refused[i]):
                                     culprit = i
@@ -613,11 +615,13 @@ def best_score(
     score[0] = native_score(case, 0, position) if ascend(case, goal, position) else -np.inf
     score[1] = max(score[0], (top + goal.eps[0]) / forest.divisor[0])
     number[0], number[1] = 0, 0
+    cut, need = np.empty(len(goal.cut), np.float64), np.empty(len(goal.cut), np.float64)
     while number[1] < node_budget:
         more = np.nextafter(score[0], np.inf)
         if forest.single[0]:
             more = float(np.nextafter(np.float32(score[0]), np.float32(np.inf)))
-        cut, need = np.full(len(goal.cut), -np.inf), np.full(len(goal.cut), -np.inf)
+        for k in range(len(cut)):
+            cut[k], need[k] = -np.inf, -np.inf
         cut[0], need[0] = more, more * forest.divisor[0]
         asked = Goal(cut, need, goal.eps, goal.max_changes)
         found = branch(case, asked, position, False, True, node_budget - number[1])
@@ -700,9 +704,12 @@ def solve(
     n_models = len(cut)
     active = activate(space, moves)
     n_active, n_actions = len(active.table), len(active.order)
-    goal = Goal(cut, cut * forest.divisor, forest.eps, min(max_changes, n_actions))
+    need = np.empty(n_models, np.float64)
+    for k in range(n_models):
+        need[k] = cut[k] * forest.divisor[k]
+    goal = Goal(cut, need, forest.eps, min(max_changes, n_actions))
     residual = specialise(forest, space, moves, active)
-    barred = np.zeros((len(taboo), n_active), np.uint8)
+    barred = np.empty((len(taboo), n_active), np.uint8)
     n_barred = 0
     for i in range(len(taboo)):  # a set with a feature that cannot change never changes as a whole
         possible = True
@@ -735,10 +742,7 @@ def solve(
     number[3], number[4] = found.bound, found.nodes
     point = found.point
     if found.status == NONE_EXISTS and best_budget > 0:
-        free = Case(
-            forest, space, moves, active, residual, case.sight, case.climb, barred[:0], False
-        )  # fmt: skip
-        best_score(free, goal, found.upper, best_budget, score, best, held)
+        best_score(case, goal, found.upper, best_budget, score, best, held)
         for a in range(n_active):
             if active.table[a, ACTS]:
                 point[active.table[a, OF]] = held[a]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arena import longer, taller
+from .arena import copied, longer, taller, zeros
 from .bits import first_bit
 from .jit import inner
 from .moves import MISSING, POINT, Moves, Space
@@ -88,8 +88,10 @@ def activate(space: Space, moves: Moves) -> Active:
             n_active += 1
             n_actions += j < n
     table, order = np.empty((n_active, 6), np.int64), np.empty(n_actions, np.int64)
-    number = np.full(n_all, -1)
+    number = np.empty(n_all, np.int64)
     k, n_runs, widest = 0, 0, 1
+    for j in range(n_all):
+        number[j] = -1
     for wanted in range(2):
         for j in range(n_all):
             size = moves.offset[j + 1] - moves.offset[j]
@@ -167,7 +169,7 @@ def specialise(forest: Forest, space: Space, moves: Moves, active: Active) -> Re
     """
     n_runs, n_words, n_models = active.n_runs, active.n_words, len(forest.base)
     n = len(space.listed)
-    number, slope, below_start = np.empty(n, np.int64), np.zeros(n, np.int64), np.zeros(n + 1, np.int64)
+    number, slope, below_start = zeros(n), zeros(n), zeros(n + 1)
     for j in range(n):
         number[j] = active.number[moves.owner[j]] if moves.owner[j] >= 0 else -1
         below_start[j + 1] = below_start[j]
@@ -190,11 +192,11 @@ def specialise(forest: Forest, space: Space, moves: Moves, active: Active) -> Re
             below[below_start[j] + cut] = p
 
     node_out, value = np.empty((1024, 4), np.int32), np.empty(1024, np.float64)
-    root, part = np.empty(len(forest.root), np.int64), np.zeros(n_models + 1, np.int64)
+    root, part = zeros(len(forest.root)), zeros(n_models + 1)
     sets = np.empty((8, n_words), np.uint64)
     entry = np.empty((256, 3), np.int64)  # forest node, residual parent, side
     n_nodes, n_roots, n_sets = 0, 0, 0
-    constant = forest.base.copy()
+    constant = copied(forest.base)
     for model in range(n_models):
         for t in range(forest.part[model], forest.part[model + 1]):
             n_entries = 1

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arena import taller
+from .arena import taller, zeros
 from .coupling import Sight, follow, settle
 from .forest import (
     ACTS,
@@ -71,9 +71,12 @@ class Case(NamedTuple):
 def make_climb(active: Active, n_models: int) -> Climb:
     """Scratch for an applicant's active features."""
     n = len(active.table)
-    place = np.zeros(n + 1, np.int64)
+    place = zeros(n + 1)
     for a in range(n):
         place[a + 1] = place[a] + active.table[a, SIZE] + 1
+    scale = np.empty(n_models, np.float64)
+    for k in range(n_models):
+        scale[k] = 1.0
     return Climb(
         place,
         np.empty((n_models, place[n]), np.float64),
@@ -81,7 +84,7 @@ def make_climb(active: Active, n_models: int) -> Climb:
         np.empty(n, np.int64),
         np.empty(place[n], np.int64),
         np.empty(n_models, np.float64),
-        np.ones(n_models, np.float64),
+        scale,
         np.empty(n, np.int64),
     )
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arena import longer, taller
+from .arena import copied, longer, taller, zeros
 from .bits import first_bit
 from .forest import (
     ACTS,
@@ -83,7 +83,7 @@ def collect(
     Boxes are of positions (see `classify`); a tree with one leaf left goes into the constant.
     """
     n_active, n_runs, n_words = len(active.table), active.n_runs, active.n_words
-    low, high, own = np.empty(n_active, np.int64), np.empty(n_active, np.int64), np.zeros(n_active, np.int64)
+    low, high, own = zeros(n_active), zeros(n_active), zeros(n_active)
     member = np.empty((n_active, n_words), np.uint64)
     for a in range(n_active):
         low[a], high[a] = reach[a, 0], reach[a, 1]
@@ -91,9 +91,9 @@ def collect(
     value, box = np.empty(256, np.float64), np.empty((256, 2 * n_runs), np.int16)
     sets = np.empty((256, (n_active - n_runs) * n_words), np.uint64)
     n_models = len(residual.constant)
-    first, part = np.zeros(len(residual.root) + 1, np.int64), np.zeros(n_models + 1, np.int64)
+    first, part = zeros(len(residual.root) + 1), zeros(n_models + 1)
     n_groups, n_leaves, model = 0, 0, 0
-    constant = residual.constant.copy()
+    constant = copied(residual.constant)
     entry = np.empty((128, 3), np.int64)  # node, side, mark on the trail
     trail = np.empty((128, 4), np.int64)  # feature, its low, high and cost before
     trail_words = np.empty((128, n_words), np.uint64)

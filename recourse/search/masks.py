@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .arena import zeros
 from .bits import first_bit
 from .forest import NONE, ONE, has_bit
 from .jit import inner
@@ -48,13 +49,13 @@ def build_masks(choice: Choice, groups: Groups) -> Masks:
         len(choice.table),
         len(choice.item),
     )
-    word = np.zeros(n_groups + 1, np.int64)
+    word = zeros(n_groups + 1)
     for g in range(n_groups):
         word[g + 1] = word[g] + (groups.first[g + 1] - groups.first[g] + 63) // 64
     n_words = word[n_groups]
     row = np.zeros((3 * n_classes + 1, n_words), np.uint64)
     touch_start, touch = (
-        np.zeros(len(groups.value) + 1, np.int64),
+        zeros(len(groups.value) + 1),
         np.empty(len(groups.value) * n_active, np.int16),
     )
     n_touch = 0

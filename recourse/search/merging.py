@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arena import longer, taller
+from .arena import copied, longer, taller, zeros
 from .bits import count_bits, first_bit
 from .forest import NONE, ONE, has_bit
 from .jit import inner
@@ -74,7 +74,7 @@ def merge(
         used[a] = a
     # a group is count leaves from begin; state 0: open, 1: closed, 2: taken by another
     begin, count = np.empty(n_groups, np.int64), np.empty(n_groups, np.int64)
-    state, tried = np.zeros(n_groups, np.int64), np.empty(n_groups, np.int64)
+    state, tried = zeros(n_groups), zeros(n_groups)
     uses, sketch = np.zeros((n_groups, n_active), np.int64), np.zeros(n_groups, np.uint64)
     alive = np.zeros(masks.row.shape[1], np.uint64)
     for g in range(n_groups):
@@ -154,7 +154,7 @@ def merge(
         state[partner] = 2
         failed = 0
     kept, n_left = 0, 0
-    constant = groups.constant.copy()
+    constant = copied(groups.constant)
     for g in range(n_groups):
         if state[g] == 1 and count[g] == 1:
             constant[model[g]] += value[begin[g]]
@@ -162,8 +162,8 @@ def merge(
         if state[g] == 1:
             kept += count[g]
             n_left += 1
-    first, index = np.zeros(n_left + 1, np.int64), np.empty(kept, np.int64)
-    part = np.zeros(n_models + 1, np.int64)
+    first, index = zeros(n_left + 1), zeros(kept)
+    part = zeros(n_models + 1)
     at, n_left = 0, 0
     for g in range(n_groups):
         if state[g] == 1:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .arena import flags, write, zeros
 from .jit import inner, kernel
 from .programs import Programs, run_box, run_point
 
@@ -417,7 +418,7 @@ def list_moves(space: Space, rows: Rows, r: int) -> Moves:
     for j in range(n):
         if rows.movable[r, j]:
             widest = max(widest, _widest(space, rows, r, j), space.level_start[j + 1] - space.level_start[j])
-    offset, start, listed = np.empty(n + 1, np.int64), np.empty(n, np.int64), np.zeros(n, np.uint8)
+    offset, start, listed = zeros(n + 1), zeros(n), flags(n)
     cost, rank = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
     cell, value = np.empty(capacity, np.int64), np.empty(capacity, np.float64)
     region = np.empty((capacity, 2), np.int64)
@@ -551,7 +552,7 @@ def linked(
     stack, out = np.empty((max(1, space.programs.depth), 3), np.float64), np.empty(3, np.float64)
     owner, cell_at = np.empty(n, np.int64), np.empty(n, np.int64)
     extra, m = len(cell), 0  # cells to add, features to add
-    reach = np.zeros((n, 3), np.int64)  # lowest and highest cell of a column that follows several, may be missing
+    reach = np.empty((n, 3), np.int64)  # lowest and highest cell of a column that follows several, may be missing
     for j in range(n):
         owner[j], cell_at[j] = j, offset[j]
         k = space.program[j]
@@ -587,21 +588,23 @@ def linked(
             offset, start, listed, cost, rank, value, region, np.empty(0, np.int64), owner, cell_at, cell, value_start
         )  # fmt: skip
     cells = np.empty(extra, np.int64)
-    cells[: len(cell)] = cell
+    write(cells, cell)
     total = len(cost)
     for j in range(n):
         if owner[j] == -2:
             total += reach[j, 1] - reach[j, 0] + 1 + reach[j, 2]
-    offset_all, start_all, listed_all = (
-        np.empty(n + m + 1, np.int64),
-        np.zeros(n + m, np.int64),
-        np.zeros(n + m, np.uint8),
-    )
-    offset_all[: n + 1], start_all[:n], listed_all[:n] = offset, start, listed
-    cost_all, rank_all = np.zeros(total, np.int64), np.zeros(total, np.int64)
-    value_all, region_all = np.empty(total, np.float64), np.empty((total, 2), np.int64)
+    offset_all, start_all, listed_all = zeros(n + m + 1), zeros(n + m), flags(n + m)
+    write(offset_all, offset)
+    write(start_all, start)
+    write(listed_all, listed)
     known = len(cost)
-    cost_all[:known], rank_all[:known], value_all[:known], region_all[:known] = cost, rank, value, region
+    cost_all, rank_all = zeros(total), zeros(total)
+    value_all, region_all = np.empty(total, np.float64), np.empty((total, 2), np.int64)
+    write(cost_all, cost)
+    write(rank_all, rank)
+    write(value_all, value)
+    for k in range(known):
+        region_all[k, 0], region_all[k, 1] = region[k, 0], region[k, 1]
     column = np.empty(m, np.int64)
     at, m = known, 0
     for j in range(n):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arena import taller
+from .arena import copied, taller, zeros
 from .coupling import BROKEN, KEPT, narrow, settle
 from .forest import ACTS, CUT, FEATURE, LEFT, OFFSET, RIGHT, START, has_bit
 from .incumbent import Case, Goal, approves, total_at
@@ -72,8 +72,8 @@ def refute(case: Case, goal: Goal, first: np.ndarray, last: np.ndarray, bad: np.
         boxes[0, 2 * a], boxes[0, 2 * a + 1] = first[a], last[a]
     n_boxes, done = 1, 0
     # trees that are the same in the whole region are added up once
-    varying, part, spread = np.empty(len(case.residual.root), np.int64), np.zeros(n_models + 1, np.int64), np.empty(1)
-    base = case.residual.constant.copy()
+    varying, part, spread = zeros(len(case.residual.root)), zeros(n_models + 1), np.empty(1, np.float64)
+    base = copied(case.residual.constant)
     while n_boxes > 0:
         done += 1
         if done > MOST_BOXES:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .arena import write
 from .jit import inner
 from .operations import ADD, AND, CHOOSE, CLEAN, CONSTANT, FAR, MAXIMUM, MINIMUM, NEAR, OR, OTHERWISE
 from .programs import Programs, run_box
@@ -25,7 +26,7 @@ def reduce_programs(
         return programs
     known = len(programs.constant)
     constant = np.empty(known + total, np.float64)
-    constant[:known] = programs.constant
+    write(constant, programs.constant)
     first, op, arg = np.empty(len(programs.start), np.int64), np.empty(total, np.int32), np.empty(total, np.int64)
     value, out = np.empty((programs.depth, 3), np.float64), np.empty(3, np.float64)
     stands_for, place = np.empty(programs.depth, np.int64), np.empty(programs.depth, np.int64)
@@ -62,7 +63,8 @@ def reduce_programs(
 @inner
 def _mark(programs: Programs, begin: int, n: int, value: np.ndarray, stands_for: np.ndarray) -> None:
     """Write to `stands_for` the operation that each one's value comes from in the box; -1 where nobody needs it."""
-    stands_for[:n] = -1
+    for i in range(n):
+        stands_for[i] = -1
     stands_for[n - 1] = n - 1
     for i in range(n - 1, -1, -1):
         if stands_for[i] < 0 or _is_constant(value, i):
