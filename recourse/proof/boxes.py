@@ -59,11 +59,7 @@ class Bar:
     cut: float
     small: tuple[Tree, ...]
     columns: tuple[tuple[str, Column], ...]  # of RANGE tests: the feature whose state they look at, the column
-
-    @property
-    def low_enough(self) -> float:
-        """A sum of leaves (with the base) below this is surely refused."""
-        return self.cut * self.trees.divisor - self.trees.eps
+    low_enough: float  # a sum of leaves (with the base) below this is surely refused
 
 
 class Case:
@@ -95,7 +91,8 @@ class Case:
         self.axes: tuple[Axis, ...] = axes_of(self.changes, self.start, self._thresholds([m for m, _ in models]))
         self.place = {axis.name: i for i, axis in enumerate(self.axes)}
         self.rules: dict[str, Node] = dict(rule_nodes(policy))
-        self.ranges = Ranges(policy.features, self.start)
+        self.ranges = Ranges(policy.features, self.start, frozenset(self.place))
+        self._seen: tuple[Box, dict[str, Range]] = ((), {})
         limit = policy.cost.max_changes
         self.max_changes = len(self.axes) if limit is None else limit
         self.bars = tuple(self._bar(model, cut) for model, cut in models)
@@ -159,6 +156,8 @@ class Case:
 
     def seen(self, box: Box) -> dict[str, Range]:
         """Return what expressions see of the choices of a box."""
+        if self._seen[0] == box:
+            return self._seen[1]
         out: dict[str, Range] = {}
         for axis, part in zip(self.axes, box, strict=True):
             if isinstance(part, frozenset):
@@ -168,6 +167,7 @@ class Case:
             else:
                 low, high = axis.value(part[0]), axis.value(part[1])
                 out[axis.name] = Between(float(low or 0), float(high or 0), False)
+        self._seen = (box, out)
         return out
 
     def breaks(self, rule: str, box: Box) -> bool:
@@ -290,7 +290,7 @@ class Case:
                 drivers.append((-1, own[c]))
         builder = _Builder(self, trees, drivers)
         small = tuple(builder.built(int(root)) for root in trees.roots)
-        return Bar(model, trees, cut, small, tuple(ranges))
+        return Bar(model, trees, cut, small, tuple(ranges), cut * trees.divisor - trees.eps)
 
     def number(self, name: str, column: Column, value: Value) -> float | None:
         """Return a model's number for a value of a feature; None for a level that the model does not take."""

@@ -425,16 +425,13 @@ def _leaves(case: Case, bar: Bar) -> _Leaves:
                 else:
                     cut = (*cells[:which], _tested(bar, by, cells[which], side), *cells[which + 1 :])
                 waiting.append((down, kept, cut))
-    lows, highs = np.array(low, np.int64).reshape(-1, n_axes), np.array(high, np.int64).reshape(-1, n_axes)
+    lows, highs = np.array(low, np.int64).reshape(len(low), n_axes), np.array(high, np.int64).reshape(len(high), n_axes)
     price = np.zeros(lows.shape)
     for a, axis in enumerate(case.axes):
         if isinstance(axis, Numbers):
-            for at in (
-                *np.unique(lows[:, a][lows[:, a] > 0]).tolist(),
-                *np.unique(highs[:, a][highs[:, a] < 0]).tolist(),
-            ):
-                inside = axis.first <= at <= axis.last
-                price[(lows[:, a] == at) | (highs[:, a] == at), a] += axis.price(at) if inside else math.inf
+            for ends, far in ((lows[:, a], 1), (highs[:, a], -1)):
+                for at in np.unique(ends[ends * far > 0]).tolist():
+                    price[ends == at, a] = axis.price(at) if axis.first <= at <= axis.last else math.inf
     lists = {}
     for a, axis in enumerate(case.axes):
         if isinstance(axis, Listed) and any(a in one for one in sets):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..expression.nodes import Apply, As, Name, Node, Number, Place, Raw, Start, Stripped, Text, Truth
+from ..expression.nodes import Apply, As, Name, Node, Number, Place, Raw, Start, Stripped, Text, Truth, names_in
 from ..expression.values import _OPERATIONS, _as_level, read_value
 
 if TYPE_CHECKING:
@@ -75,13 +75,22 @@ class Ranges:
         The policy's.
     start : mapping
         The applicant's present values.
+    free : frozenset of str
+        The features that have a choice.
     """
 
-    def __init__(self, features: Mapping[str, Feature], start: Mapping[str, Value]) -> None:
-        self.features, self.start = features, start
+    def __init__(self, features: Mapping[str, Feature], start: Mapping[str, Value], free: frozenset[str]) -> None:
+        self.features, self.start, self.free = features, start, free
+        self._known: dict[int, tuple[Node, Range | None]] = {}  # what reads nothing that is free is worked out once
 
     def of(self, node: Node, box: Mapping[str, Range]) -> Range:
-        """Return the range of an expression; `box` has those features that have a choice, all others stay."""
+        """Return the range of an expression; `box` has all features that have a choice, the others stay."""
+        if id(node) not in self._known:
+            self._known[id(node)] = (node, self._of(node, box) if not names_in(node) & self.free else None)
+        known = self._known[id(node)][1]
+        return self._of(node, box) if known is None else known
+
+    def _of(self, node: Node, box: Mapping[str, Range]) -> Range:
         match node:
             case Number(number):
                 return Some(frozenset({number if math.isfinite(number) else None}))

@@ -124,7 +124,7 @@ def test_plans_of_a_shape_are_proven_by_rows_that_are_refused(shape: str) -> Non
         assert proof["finished"]
 
 
-@given(world=worlds(shapes=["point"]))
+@given(world=worlds())
 @settings(max_examples=15)
 def test_worlds_are_proven(world: World) -> None:
     """Whatever the policy says, a proof is written that holds (or says that it is unfinished)."""
@@ -134,6 +134,7 @@ def test_worlds_are_proven(world: World) -> None:
         world.policy,
         world.population,
         shape=asked.shape,
+        box_steps=asked.box_steps,
         plans=asked.plans,
         also_approve=[other.estimator for other in asked.also_approve],
     )
