@@ -313,8 +313,8 @@ def _against_header(outcome: Outcome, header: dict[str, Any], parts: _Parts, row
         yield f"the shape is {outcome.shape!r}, the header says {header.get('shape')!r}"
     certificates = [plan.certificate for plan in outcome.plans]
     certificates += [] if outcome.certificate is None else [outcome.certificate]
-    asked = isinstance(parts.models.model.core, BlackBox)  # its budget is counted in rows that it scores
-    what, budget = ("budget of calls", parts.asked.calls) if asked else ("node budget", header["node_budget"])
+    counted = isinstance(parts.models.model.core, BlackBox)  # its budget is counted in rows that it scores
+    what, budget = ("budget of calls", parts.asked.calls) if counted else ("node budget", header["node_budget"])
     for certificate in certificates:
         if certificate.node_budget != budget:
             yield f"the {what} is {certificate.node_budget:,}, the header says {budget:,}"

@@ -32,6 +32,7 @@ class Enrichment:
         proofs: Path | None = None,
     ) -> None:
         from ..models.blackbox import BlackBox
+        from ..models.trees import Trees
 
         if isinstance(finder.model.core, BlackBox) and (blocking or proofs is not None):
             raise DataError("--blocking and --proof need a model that is read exactly, not a --black-box")
@@ -46,6 +47,11 @@ class Enrichment:
 
             self._relaxations = Relaxations(finder)
         if proofs is not None:
+            wrong = next((m for m in finder._problem.models if not isinstance(m.core, Trees)), None)
+            if wrong is not None:
+                raise DataError(
+                    f"--proof: proofs are written for tree ensembles, and {wrong.name} is none; leave it out"
+                )
             if proofs.exists() and not proofs.is_dir():
                 raise DataError(f"{proofs} is no folder; --proof needs one")
             proofs.mkdir(parents=True, exist_ok=True)
