@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recourse import _limits
 from recourse.errors import DataError, InputError, PolicyError, UnknownFeature
 from recourse.models.additive import Additive
 from recourse.models.base import Column, Model
@@ -20,6 +19,7 @@ from recourse.models.trees import Trees
 from recourse.policy import Feature, Policy
 from recourse.population import Population, read_positions
 from recourse.problem import Problem, build_problem
+from recourse.problem import limits as _limits
 from recourse.problem.encoding import _positions
 from recourse.problem.joining import raw_thresholds
 from recourse.problem.limits import TooFine, limits
