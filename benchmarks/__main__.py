@@ -1,4 +1,4 @@
-"""`python -m benchmarks search | throughput | startup | blackbox | language | table`: measure, write, print tables."""
+"""`python -m benchmarks search|throughput|startup|blackbox|language|tail|table`: measure, write, print tables."""
 
 from __future__ import annotations
 
@@ -47,8 +47,12 @@ def main() -> int:
     language.add_argument("--queries", type=int, default=200)
     language.add_argument("--runs", type=int, default=3)
 
+    tail = commands.add_parser("tail", help="hard instances: what 10^4, 10^5 and 10^6 nodes prove, and the gaps")
+    tail.add_argument("--queries", type=int, nargs=3, default=(10, 10, 10), help="applicants for each budget")
+    tail.add_argument("--wide", type=int, nargs=3, default=(10, 10, 10), help="the same with all features free")
+
     commands.add_parser("table", help="print the README's table from the committed results")
-    for command in (search, throughput, startup, blackbox, language):
+    for command in (search, throughput, startup, blackbox, language, tail):
         command.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON files")
 
     run = {
@@ -57,6 +61,7 @@ def main() -> int:
         "startup": _startup,
         "blackbox": _blackbox,
         "language": _language,
+        "tail": _tail,
         "table": _table,
     }
     return run[(given := parser.parse_args()).command](given)
@@ -143,6 +148,17 @@ def _language(given: argparse.Namespace) -> int:
             print(dataset, kind, one["statuses"], one["ms"], f"{one['violations']} violations")
             violations += one["violations"]
     return 1 if violations else 0
+
+
+def _tail(given: argparse.Namespace) -> int:
+    from . import tail
+
+    result = tail.measure(tuple(given.queries), tuple(given.wide))
+    _write(result, given.out)
+    for one in result["settings"]:
+        for told in one["budgets"]:
+            print(one["setting"], told)
+    return 0
 
 
 def _table(given: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmarks import search, table
+from benchmarks import search, table, tail
 from benchmarks.workloads import Workload, frozen
 
 KNOWN = {19: ("found", 1.325), 20: ("none_exists", float("nan"))}
@@ -64,6 +64,21 @@ def test_the_table_links_every_result(tmp_path: Path) -> None:
     (tmp_path / "x-y.json").write_text(json.dumps(result))
     last = table.render(tmp_path).splitlines()[-1]
     assert last == "| [x-y](benchmarks/results/x-y.json) | 0.12 | 1.5 | 10 | 12 | 1,234 | 1 of 2 | 31 |"
+
+
+def test_a_gap_is_that_of_the_plans_held() -> None:
+    """What is proven has gap 0, an open plan its own; without a plan or that proof there is none to tell."""
+    answers = [
+        {"status": "found", "proven": True, "cost": 2.0, "bound": 2.0},
+        {"status": "found", "proven": False, "cost": 2.0, "bound": 0.5},
+        {"status": "none_found", "proven": False, "cost": None, "bound": 0.5},
+        {"status": "none_exists", "proven": True, "cost": None, "bound": None},
+    ]
+    found = [{**answer, "budget": 10, "nodes": 10, "seconds": 1e-3} for answer in answers]
+    told = tail._told([*found, {**found[1], "budget": 100}], 10, 4)
+    assert (told["applicants"], told["proven"], told["share_proven"], told["without_plan"]) == (4, 2, 0.5, 1)
+    assert told["gap"] == {"median": 0.375, "max": 0.75}
+    assert told["microseconds_a_node"] == 100.0
 
 
 def test_frozen_instances_are_the_ones_described(instances: Path, data_dir: Any) -> None:
