@@ -177,7 +177,7 @@ def check_outcomes(
     found: list[list[str]] = [[] for _ in outcomes]
     plain_rows = [_plain_row(row) for row in rows]
     alone = not also_approve and plausibility is None
-    for i, score in enumerate(_scorer(_Same(model)).scores(plain_rows)):
+    for i, score in enumerate(_scorer(_Same(model)).scores([_as_scored(row, policy) for row in plain_rows])):
         outcome = outcomes[i]
         found[i] += _decision(outcome, score, policy, plain_rows[i])
         found[i] += _status(outcome, policy, alone=alone)
@@ -200,6 +200,16 @@ def check_outcomes(
         for (i, _), violations in zip(pairs, checked, strict=True):
             found[i] += violations
     return [tuple(violations) for violations in found]
+
+
+def _as_scored(row: dict[str, Value], policy: Policy) -> dict[str, Value]:
+    """Return the applicant's row as the models see it: with what a formula gives where that replaces the record."""
+    if state.is_plain(policy):
+        return row
+    try:
+        return state.columns(policy, state.present(policy, row), row)
+    except DataError:  # what is wrong with the row is said where it is scored, or where a plan begins
+        return row
 
 
 # ----------------------------------------------------------------------------------------------- what is kept for later

@@ -9,7 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from recourse import Finder, Policy
 from recourse.datasets import load
-from recourse.plan import Outcome
+from recourse.plan import Outcome, check_outcomes
 
 LIMIT = 0.30
 
@@ -46,3 +46,17 @@ def test_the_rule_on_the_ratio_is_kept(told: tuple[pd.DataFrame, list[Outcome]])
     assert (rows["dti"] > LIMIT).any()
     reached = np.array([plan.row["dti"] for outcome in outcomes for plan in outcome.plans], dtype=np.float64)
     assert (reached <= LIMIT).all()
+
+
+def test_what_a_formula_replaces_is_checked_by_the_formula() -> None:
+    """Where the file rounds a ratio and the policy recomputes it, outcomes pass their check, approved ones included."""
+    lender = load("lender")
+    frame = lender.frame[["income", "monthly_debt", "utilisation", "dti"]].dropna()
+    model = HistGradientBoostingClassifier(max_iter=30, random_state=0).fit(frame, lender.target[frame.index])
+    given = Policy.from_toml(lender.policy).model_dump(exclude_unset=True)
+    given["features"] = {name: given["features"][name] for name in frame}
+    finder, rows = Finder(model, Policy.model_validate(given), frame), frame.head(40)
+    found = list(finder.find_many(rows, threads=1, progress=False))
+    assert {outcome.status for outcome in found} >= {"found", "already_approved"}
+    told = check_outcomes(found, rows.to_dict("records"), finder.model, finder.policy, finder.population)
+    assert [problem for problems in told for problem in problems] == []
