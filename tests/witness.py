@@ -62,7 +62,7 @@ class World:
 def world(library: str, dataset: str, size: str, applicants: int, *, seed: int = 0) -> World:
     """Train on half of a data set, and take refused applicants of the other half."""
     data = load(dataset)
-    policy = Policy.from_toml(data.policy)
+    policy = by_itself(Policy.from_toml(data.policy))
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(data.frame))
     train, rest = shuffled[: len(shuffled) // 2], shuffled[len(shuffled) // 2 :]
@@ -73,6 +73,29 @@ def world(library: str, dataset: str, size: str, applicants: int, *, seed: int =
     refused = pool[scores < policy.decision.threshold].head(applicants)
     rows = tuple({str(n): _plain(v) for n, v in row.items()} for row in refused.to_dict("records"))
     return World(library, dataset, native, policy, Population.from_frame(data.frame[names], policy), rows)
+
+
+def by_itself(policy: Policy) -> Policy:
+    """Return what a policy says of single columns; of rules, clocks and formulas this witness knows nothing."""
+    given = policy.model_dump(exclude_unset=True)
+    given = {key: given[key] for key in ("decision", "cost", "features") if key in given}
+    given["decision"].pop("knockouts", None)
+    features = {}
+    for name, feature in given["features"].items():
+        if feature.get("role") == "derived":
+            continue
+        if feature.pop("effect", None) is not None:
+            feature["role"] = "fixed"
+        for key in ("tick", "provide", "manipulable"):
+            feature.pop(key, None)
+        if feature.get("levels") is None:
+            feature.pop("moves", None)
+            feature.pop("move_cost", None)
+            if feature.get("max_change") == 0:
+                feature.pop("max_change")
+                feature["role"] = "fixed"
+        features[name] = feature
+    return Policy.model_validate({**given, "features": features})
 
 
 def _plain(value: Any) -> Any:
