@@ -453,4 +453,13 @@ def _telling(
     }[how]
     if native.score == "probability":  # a policy's threshold is strictly between 0 and 1
         chosen = min(max(chosen, 1e-12), math.nextafter(1.0, 0.0))
-    return chosen
+    return unshaken(chosen, native)
+
+
+def unshaken(threshold: float, native: Native) -> float:
+    """Return a threshold beside which the last digit of a score does not matter, for a library that shakes it.
+
+    scikit-learn's gradient boosting squashes rows side by side, and a row alone can differ from one among others.
+    """
+    shaky = type(native.estimator).__name__ == "GradientBoostingClassifier" and native.score == "probability"
+    return threshold * (1.0 - 1e-14) if shaky else threshold

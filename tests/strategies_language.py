@@ -24,7 +24,7 @@ from recourse.population import Population
 from tests import naive
 from tests.naive_language import Applicant
 from tests.native import Native
-from tests.strategies import CATEGORICAL, TREES, WITHOUT_MISSING, fit, settings_of
+from tests.strategies import CATEGORICAL, TREES, WITHOUT_MISSING, fit, settings_of, unshaken
 
 LIMIT = 1_500  # rows that a twin looks at, one by one
 SHAPES = ("point", "point", "box", "orthant")
@@ -515,4 +515,4 @@ def _telling(
     pool = above if len(above) else np.append(within, now)
     at = float(pool[len(pool) - 1 - draw(st.integers(0, len(pool) - 1))])
     chosen = float(np.nextafter(at, 1.0)) if draw(st.integers(0, 5)) == 0 else at
-    return min(max(chosen, 1e-9), 1.0 - 1e-9)
+    return unshaken(min(max(chosen, 1e-9), 1.0 - 1e-9), native)
