@@ -24,6 +24,7 @@ from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
 
 from .flags import BARE, FLAGS
+from .lending import LendingLower, lending, lent_function
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -58,12 +59,14 @@ def _digest(module: str) -> str:
         name = todo.pop()
         if name not in seen:
             seen[name] = (folder / f"{name}.py").read_bytes()
-            todo += re.findall(r"^from \.(\w+) import", seen[name].decode(), flags=re.MULTILINE)
+            todo += re.findall(r"^ *from \.(\w+) import", seen[name].decode(), flags=re.MULTILINE)
     return sha256(b"".join(seen[name] for name in sorted(seen))).hexdigest()[:16]
 
 
 class _Inner(CPUDispatcher):
     """A function compiled once for each set of types; Numba would compile it anew for every constant argument."""
+
+    is_lent = True
 
     def get_call_template(self, args: Any, kws: Any) -> Any:
         plain = [types.unliteral(arg) for arg in args]
@@ -74,14 +77,15 @@ class _Inner(CPUDispatcher):
 
 
 class _Part(JITCodeLibrary):
-    """LLVM code that is linked into a kernel's and never becomes machine code itself."""
+    """LLVM code that is linked into a kernel's, after what it calls, and never becomes machine code itself."""
 
-    def _optimize_final_module(self) -> None:
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout  # what follows is enough
+
+    def finalize(self) -> None:
         # enough that pairs of reference counts vanish, which later hide loops from the optimiser
         passes, builder = self._codegen._module_pass_manager(opt=1, loop_vectorize=False, slp_vectorize=False)
         passes.run(self._final_module, builder)
-
-    def _finalize_final_module(self) -> None:
         self._finalized = True
 
 
@@ -98,6 +102,7 @@ class _Whole(JITCodeLibrary):
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _KernelLowering(NativeLowering):
     _name = "kernel_lowering"
+    lowering_class = LendingLower
 
     def run_pass(self, state: Any) -> bool:
         state.library = _Whole(state.targetctx.codegen(), state.func_id.func_qualname)
@@ -108,14 +113,18 @@ class _KernelLowering(NativeLowering):
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _PartLowering(NativeLowering):
     _name = "part_lowering"
+    lowering_class = LendingLower
 
     def run_pass(self, state: Any) -> bool:
         state.flags.no_compile = True
         state.library = _Part(state.targetctx.codegen(), state.func_id.func_qualname)
+        context, state.targetctx = state.targetctx, lending(state.targetctx)
         super().run_pass(state)
+        state.targetctx = context
         lowered = state["cr"]
         key = object()  # what callers look the part up by, in place of a compiled function
-        state.targetctx.insert_user_function(key, lowered.fndesc, [state.library])
+        call = lent_function(lowered.fndesc, list(dict.fromkeys([state.library, *state.library._linking_libraries])))
+        context._defns[key].append(call, call.signature)
         state.reload_init.extend(state.library._reload_init)
         state["cr"] = lowered._replace(cfunc=key)
         return True
