@@ -49,6 +49,7 @@ from .masks import (
     build_masks,
     mask_box,
     mask_point,
+    probe,
     split_box,
     strike,
     tighten,
@@ -342,6 +343,7 @@ def branch(
     n_words = masks.row.shape[1]
     mask, spare = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
     point_mask = np.empty(n_words, np.uint64)
+    ladder = np.empty((2 * n_active + 2, n_words), np.uint64)  # of `probe`
     weight, gap = np.empty(len(choice.item), np.float64), np.empty((n_models, n_active), np.float64)
     top, total = np.empty(n_models, np.float64), np.empty(n_models, np.float64)
     forced, best_of = np.empty(1, np.int64), np.empty(len(groups.first), np.int64)
@@ -352,7 +354,8 @@ def branch(
     for a in range(n_active):
         todo[0, 2 * a], todo[0, 2 * a + 1] = 0, choice.table[a, COUNT] - 1
     n_todo = 1
-    exhausted, few = False, max_changes <= FEW_CHANGES and max_changes < len(active.order)
+    limited = max_changes < len(active.order)
+    exhausted, few = False, limited and max_changes <= FEW_CHANGES
     merge_at, merge_limit, climb_at = MERGE_WORK // (masks.row.shape[1] + 1), MERGE_LIMIT, CLIMB_AFTER
     floor = UNBOUNDED  # least cost of what was left undecided
     upper = -np.inf
@@ -393,6 +396,9 @@ def branch(
                     choice, groups, masks, mask, box, point, budget - cost, max_changes - changes, low_enough, top
                 ):  # fmt: skip
                     break
+                if limited and changes == max_changes - 1:
+                    if probe(choice, groups, masks, mask, box, point, low_enough, top, best_of, ladder):
+                        continue
                 mask_point(choice, masks, box, mask, point, point_mask)
                 weigh(choice, groups, masks, mask, point_mask, box, point, scale, weight, gap, best_of, total)
                 reaches = True
@@ -484,6 +490,7 @@ def branch(
             n_words = masks.row.shape[1]
             mask, spare = np.empty(n_words, np.uint64), np.empty(n_words, np.uint64)
             point_mask = np.empty(n_words, np.uint64)
+            ladder = np.empty((2 * n_active + 2, n_words), np.uint64)
         if arena[top_box, AGE] < age:  # seen by older masks: bound it again
             n_todo = 1
             continue

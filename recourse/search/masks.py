@@ -217,12 +217,13 @@ def strike(
 
 @inner
 def _suffices(
-    groups: Groups, masks: Masks, mask: np.ndarray, r: int, top: np.ndarray, low: np.ndarray, best: np.ndarray
-) -> bool:
-    """Whether the bounds of a mask still reach `low` in conjunction with row r.
+    groups: Groups, masks: Masks, mask: np.ndarray, row: np.ndarray, r: int, top: np.ndarray, low: np.ndarray,
+    best: np.ndarray,
+) -> bool:  # fmt: skip
+    """Whether the bounds of a box still reach `low` in the conjunction of two masks within it, `mask` and row[r].
 
-    `top` has the bounds of the mask and best[g] its best leaf of group g: only groups whose best leaf is not in the row
-    lose, and the loss is added up until it is too much.
+    `top` has the bounds of the box and best[g] its best leaf of group g: only groups whose best leaf is not in the
+    conjunction lose, and the loss is added up until it is too much.
     """
     k, left = -1, 0.0
     for g in range(len(groups.first) - 1):
@@ -232,11 +233,11 @@ def _suffices(
         leaf = best[g]
         place = leaf - groups.first[g]
         w = masks.word[g] + (place >> 6)
-        if masks.row[r, w] >> np.uint64(place & 63) & ONE != NONE:
+        if (mask[w] & row[r, w]) >> np.uint64(place & 63) & ONE != NONE:
             continue
         found = False
         while w < masks.word[g + 1] and not found:
-            both = mask[w] & masks.row[r, w]
+            both = mask[w] & row[r, w]
             if both != NONE:
                 left -= groups.value[leaf] - groups.value[groups.first[g] + 64 * (w - masks.word[g]) + first_bit(both)]
                 found = True
@@ -244,6 +245,53 @@ def _suffices(
         if not found or left < 0.0:
             return False
     return True
+
+
+@inner
+def probe(
+    choice: Choice, groups: Groups, masks: Masks, mask: np.ndarray, box: np.ndarray, point: np.ndarray,
+    low_enough: np.ndarray, top: np.ndarray, best: np.ndarray, ladder: np.ndarray,
+) -> bool:  # fmt: skip
+    """With one change left, keep the features at their start that no approved point changes; whether there are any.
+
+    A point that changes one of the open features leaves all others at their start, so its leaves lie in the masks of
+    these starts. `ladder`, uint64[2 * n_active + 2, n_words], receives from its first row on the mask with the first 0,
+    1, ... open features at their start, from its last row back the mask with the last 0, 1, ... of them.
+    """
+    n, n_words, n_classes, end = len(choice.table), masks.row.shape[1], masks.n_classes, len(ladder) - 1
+    for w in range(n_words):
+        ladder[0, w] = mask[w]
+        ladder[end, w] = mask[w]
+    n_open = 0
+    for a in range(n):
+        if _opens(choice, box, point, a):
+            r = 2 * n_classes + choice.table[a, ROW] + point[a]
+            for w in range(n_words):
+                ladder[n_open + 1, w] = ladder[n_open, w] & masks.row[r, w]
+            n_open += 1
+    if n_open < 2:
+        return False
+    for g in range(len(groups.first) - 1):
+        best[g] = best_leaf(groups, masks, mask, g)
+    found = False
+    before, after = n_open, end
+    for a in range(n - 1, -1, -1):
+        if _opens(choice, box, point, a):
+            before -= 1
+            r = 2 * n_classes + choice.table[a, ROW] + point[a]
+            for w in range(n_words):
+                ladder[after - 1, w] = ladder[after, w] & masks.row[r, w]
+            if not _suffices(groups, masks, ladder[before], ladder, after, top, low_enough, best):
+                box[2 * a], box[2 * a + 1] = point[a], point[a]
+                found = True
+            after -= 1
+    return found
+
+
+@inner
+def _opens(choice: Choice, box: np.ndarray, point: np.ndarray, a: int) -> bool:
+    """Whether a box leaves open if a feature changes."""
+    return box[2 * a] < box[2 * a + 1] and point[a] == choice.table[a, HOME] and choice.table[a, COUNTS] == 1
 
 
 @inner
@@ -259,7 +307,7 @@ def tighten(
     """
     changed = 0
     forced[0] = -1
-    n_classes = masks.n_classes
+    n_classes, row = masks.n_classes, masks.row
     for a in range(len(choice.table)):
         low, high = np.int64(box[2 * a]), np.int64(box[2 * a + 1])
         if low == high or choice.table[a, COUNTS] == 0:
@@ -270,15 +318,15 @@ def tighten(
         if enough:
             continue
         begin, p = choice.table[a, ROW], point[a]
-        if _suffices(groups, masks, mask, 2 * n_classes + begin + p, top, low_enough, best):
+        if _suffices(groups, masks, mask, row, 2 * n_classes + begin + p, top, low_enough, best):
             continue
         if a >= choice.n_runs:
             box[2 * a] = p + 1
             changed = 1
             continue
         if low < p < high:
-            below = _suffices(groups, masks, mask, begin + p - 1, top, low_enough, best)
-            above = _suffices(groups, masks, mask, n_classes + begin + p + 1, top, low_enough, best)
+            below = _suffices(groups, masks, mask, row, begin + p - 1, top, low_enough, best)
+            above = _suffices(groups, masks, mask, row, n_classes + begin + p + 1, top, low_enough, best)
             if below and above:
                 forced[0] = a
                 continue
@@ -288,12 +336,12 @@ def tighten(
             box[2 * a + 1] = high if above else p - 1
         elif p == low:
             c = p + 1
-            while c < high and not _suffices(groups, masks, mask, begin + c, top, low_enough, best):
+            while c < high and not _suffices(groups, masks, mask, row, begin + c, top, low_enough, best):
                 c += 1
             box[2 * a] = c
         else:
             c = p - 1
-            while c > low and not _suffices(groups, masks, mask, n_classes + begin + c, top, low_enough, best):
+            while c > low and not _suffices(groups, masks, mask, row, n_classes + begin + c, top, low_enough, best):
                 c -= 1
             box[2 * a + 1] = c
         changed = 1

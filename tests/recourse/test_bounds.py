@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from recourse import Finder
 from recourse.search.forest import OF, activate, specialise
 from recourse.search.leaves import COST, COUNT, HOME, POSITION, ROW, affordable, classify, collect, nearest
-from recourse.search.masks import build_masks, mask_box, mask_point, strike, tighten, upper_bound, weigh
+from recourse.search.masks import build_masks, mask_box, mask_point, probe, strike, tighten, upper_bound, weigh
 from recourse.search.merging import merge
 from recourse.search.moves import UNBOUNDED, build_moves
 from tests.agreement import raw_frame
@@ -49,7 +49,7 @@ def bounds(forest: Any, space: Any, moves: Any, max_changes: int, merged: bool, 
 
 @numba.njit
 def cut_boxes(forest: Any, space: Any, moves: Any, max_changes: int, boxes: np.ndarray, slack: int, need: float) -> Any:
-    """Strike and tighten boxes as the search does, for points that cost at most `slack` more than the cheapest."""
+    """Strike, probe and tighten boxes as the search does, for points that cost at most `slack` more than the least."""
     active = activate(space, moves)
     n = len(active.table)
     residual = specialise(forest, space, moves, active)
@@ -63,6 +63,7 @@ def cut_boxes(forest: Any, space: Any, moves: Any, max_changes: int, boxes: np.n
     needed, anything, top, total = np.full(1, need), np.full(1, -np.inf), np.empty(1), np.empty(1)
     point, forced, best = np.empty(n, np.int64), np.empty(1, np.int64), np.empty(len(groups.first), np.int64)
     bound, verdict = np.empty(len(boxes)), np.zeros(len(boxes), np.int64)
+    ladder = np.empty((2 * n + 2, words), np.uint64)
     for i in range(len(boxes)):
         changes = 0
         for a in range(n):
@@ -76,7 +77,9 @@ def cut_boxes(forest: Any, space: Any, moves: Any, max_changes: int, boxes: np.n
         if not strike(choice, groups, masks, mask, boxes[i], point, slack, left, anything, top):
             continue
         bound[i] = top[0]
-        if changes <= max_changes:
+        if left == 1 and probe(choice, groups, masks, mask, boxes[i], point, needed, top, best, ladder):
+            verdict[i] = 2
+        elif changes <= max_changes:
             mask_point(choice, masks, boxes[i], mask, point, point_mask)
             weigh(choice, groups, masks, mask, point_mask, boxes[i], point, np.ones(1), weight, gap, best, total)
             verdict[i] = tighten(choice, groups, masks, mask, boxes[i], point, needed, top, gap, best, forced)
@@ -92,14 +95,15 @@ def test_what_is_cut_from_a_box_holds_no_plan(library: str, data: st.DataObject)
     finder = Finder(case.native.estimator, case.policy, case.population)
     problem, row = finder._problem, case.rows[0]
     moves = build_moves(problem.space, problem.encode(raw_frame([row], case.native)).rows, 0)
-    draw = rng.random((8, len(problem.names), 2))
+    draw = rng.random((12, len(problem.names), 2))
+    draw[:8][rng.random((8, len(problem.names))) < 0.7] = (0.0, 0.999)  # most features open: what a probe is for
     draw[0] = (0.0, 0.999)
-    active, table, item, boxes, upper = bounds(problem.forest, problem.space, moves, problem.max_changes, False, draw)
+    limit = min(problem.max_changes, int(rng.integers(1, 4)))
+    active, table, item, boxes, upper = bounds(problem.forest, problem.space, moves, limit, False, draw)
     wide = [[range(b[2 * a], b[2 * a + 1] + 1) for a in range(len(active))] for b in boxes]
     before = boxes.copy()
     slack = int(rng.choice([0, 1, 2])) * int(item[:, COST].max(initial=0)) // 2
     need = float(rng.choice(upper)) - 1e-3
-    limit = problem.max_changes
     bound, verdict = cut_boxes(problem.forest, problem.space, moves, limit, boxes, slack, need)
     eps = problem.model.core.eps
     for i, ranges in enumerate(wide):
