@@ -108,7 +108,7 @@ def test_a_byte_order_mark_and_quotes_are_read(file: Any) -> None:
             "data.csv",
             "the column name 'größe' is not UTF-8; save the file as UTF-8",
         ),
-        (gzip.compress(b"a,b\n1,2\n"), "data.csv.gz", "data.csv.gz is compressed (gzip): unpack it first"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), "data.csv.gz", "data.csv.gz is compressed (gzip): unpack it first"),
         (b"PK\x03\x04 and so on", "data.xlsx", "data.xlsx is a spreadsheet or a ZIP archive: save the table as CSV"),
         ("a,b\n1,2\n".encode("utf-16"), "data.csv", "data.csv is written in UTF-16; save the file as UTF-8"),
         ("a;b\n1;2\n", "data.csv", "data.csv is separated by semicolons; expected commas"),
