@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,6 @@ class Batch:
     """Encoded applicants, for timing the search alone (`Finder.solve`)."""
 
     encoded: Encoded
-    moves: tuple[Any, ...] = ()
 
 
 class Answers(NamedTuple):

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from .datasets import load
 from .finder import Finder
-from .models import Model, encode_frame
+from .models import Model
 from .models.training import Library, fit_boosting, installed
 from .plan import Outcome
 from .policy import Policy
@@ -86,7 +86,7 @@ def run(
 
     say("seeking recourse for refused applicants")
     candidates = lender.frame.iloc[held_out]
-    scores = finder.model.score(encode_frame(candidates, finder.model.columns))
+    scores = finder.model.score(finder.encode(candidates).encoded.matrix)  # as the finder sees them, formulas computed
     approved = scores >= policy.decision.threshold
     refused = candidates.loc[~approved].iloc[:applicants]
     began = time.perf_counter()

@@ -11,14 +11,12 @@ from .errors import PolicyError
 from .problem.layout import with_lists
 
 if TYPE_CHECKING:
-    from ._searches import Batch, Solved
     from .budget import Budget
     from .models.additive import Additive
     from .problem import Problem
     from .problem.encoding import Encoded
     from .search.listing import Bends, Listing
 
-_STATUSES = ("found", "none_exists", "none_found")
 _LIMIT = 2**40  # micro-units of one move
 _TABLED = 4096  # grid values whose curves are computed without looking for the useful ones
 _KEPT = 1024  # curves of grids that are remembered
@@ -37,19 +35,6 @@ class LinearSearch:
         self._bends: dict[tuple[int, ...], np.ndarray] = {}
         n = len(problem.slots)
         self._straight = _no_bends(n)
-
-    def moves(self, encoded: Encoded) -> tuple[Any, ...]:
-        """Return nothing: the moves of an additive model depend on what is needed, and are listed in `solve`."""
-        return (None,) * len(encoded.matrix)
-
-    def solve(self, batch: Batch, i: int, cut: float) -> Solved:
-        """Search for row `i` of a batch alone."""
-        from ._searches import Solved
-
-        number = np.zeros(5, np.int64)
-        self._row(batch.encoded, i, cut, number, np.zeros(len(self._problem.names)))
-        status, proven, cost, bound, nodes = number.tolist()
-        return Solved(_STATUSES[status], bool(proven), cost, bound, nodes)  # type: ignore[arg-type]
 
     def run(self, encoded: Encoded, refused: np.ndarray, needed: np.ndarray, answers: Any, part: slice) -> None:
         """Solve a part of the refused rows, and write what was found where the finder reads it."""

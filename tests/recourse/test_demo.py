@@ -27,6 +27,7 @@ def test_every_outcome_of_the_demonstration_passes_the_check(library: Library) -
     demo = run(applicants=40, library=library, say=said.append)
     rows = demo.rows.to_dict("records")
     population = Population.from_frame(demo.train, demo.policy)
+    assert "already_approved" not in {outcome.status for outcome in demo.outcomes}  # whom it calls refused, it refuses
     assert check_outcomes(demo.outcomes, rows, demo.model, demo.policy, population) == [()] * 40
     assert all(outcome.status != "already_approved" for outcome in demo.outcomes)
     assert said[0] == "training a model on the simulated lender"
